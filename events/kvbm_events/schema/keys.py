@@ -1,0 +1,52 @@
+"""Block keys: 32 lower-case hex digits, and their columnar form, one string of concatenated keys.
+
+A key is 128 bits of the engine's chained prefix hash, so it names the whole prefix that ends in its block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kvbm_events.schema.errors import InvalidCommand
+
+KEY_DIGITS = 32
+ROOT = ""
+"""The parent of a prefix's first block."""
+
+
+def pack_keys(keys: Sequence[str]) -> str:
+    """Concatenate keys that were checked before."""
+    return "".join(keys)
+
+
+def unpack_keys(packed: str) -> list[str]:
+    """Split a concatenation into its keys; `is_packed` tells beforehand whether it is whole."""
+    return [packed[i : i + KEY_DIGITS] for i in range(0, len(packed), KEY_DIGITS)]
+
+
+def is_packed(packed: str) -> bool:
+    """Whether the text is whole keys of lower-case hex digits. About 20 ns a key."""
+    if len(packed) % KEY_DIGITS:
+        return False
+    try:
+        size = len(bytes.fromhex(packed))
+    except ValueError:
+        return False
+    return 2 * size == len(packed) and packed == packed.lower()  # fromhex skips blanks and takes capitals
+
+
+def check_keys(keys: Sequence[str]) -> str:
+    """Check keys that come from outside and return them packed.
+
+    Raises:
+        InvalidCommand: a key is not 32 lower-case hex digits; the message names the first one.
+    """
+    packed = "".join(keys)
+    if is_packed(packed) and set(map(len, keys)) <= {KEY_DIGITS}:
+        return packed
+    wrong = next(key for key in keys if len(key) != KEY_DIGITS or not is_packed(key))
+    raise InvalidCommand(
+        f"{wrong[:48]!r} is not a block key",
+        why=f"a key is {KEY_DIGITS} lower-case hex digits",
+        hint="pass the first 16 bytes of the engine's chained block hash as .hex()",
+    )

@@ -1,0 +1,31 @@
+"""What a tier is, as the log tells it: its name, size, and who decides in it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+TierName = Literal["g1", "g2", "g3", "g4"]
+TIERS: tuple[TierName, ...] = ("g1", "g2", "g3", "g4")
+"""Fastest first: device, pinned host, disk, object store."""
+
+Control = Literal["owned", "observed"]
+"""owned: we decide where blocks go. observed: an engine decides and we record."""
+Admission = Literal["write_through", "selective", "on_evict"]
+"""Which blocks go down into a tier: all, those seen often enough, or those about to leave the tier above."""
+
+
+class TierSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One tier of an instance as its owner opened it.
+
+    `capacity` is in blocks. `policy` names the eviction policy. `admission` says which blocks come down into this
+    tier from the one above, and `seen_min` is the k of `selective`.
+    """
+
+    tier: TierName
+    capacity: int
+    policy: str = "lineage-lru"
+    control: Control = "owned"
+    admission: Admission = "write_through"
+    seen_min: int = 2

@@ -1,0 +1,65 @@
+"""Subjects of events: `kvbm.v1.<instance>.<tier>.<event>`, so that `nats sub 'kvbm.v1.*.*.evicted'` works."""
+
+from __future__ import annotations
+
+import re
+
+from kvbm_events.schema import AnyEvent
+from kvbm_events.schema.errors import InvalidCommand
+
+PREFIX = "kvbm.v1"
+EVERYTHING = f"{PREFIX}.>"
+ALL_TIERS = "all"
+"""The tier token of events that concern the whole instance: opened, matched, released."""
+MAX_INSTANCE = 64
+
+_INSTANCE = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_INSTANCE}}}")
+_TAILS = {
+    "Opened": "opened",
+    "Allocated": "allocated",
+    "Registered": "registered",
+    "Matched": "matched",
+    "Released": "released",
+    "OffloadStarted": "offload.started",
+    "OffloadCompleted": "offload.completed",
+    "OffloadFailed": "offload.failed",
+    "OnboardStarted": "onboard.started",
+    "OnboardCompleted": "onboard.completed",
+    "OnboardFailed": "onboard.failed",
+    "Evicted": "evicted",
+}
+
+
+def check_instance(instance: str) -> str:
+    """An instance's name as a token of a subject.
+
+    Raises:
+        InvalidCommand: it is empty, too long, or has other characters than letters, digits, `_` and `-`.
+    """
+    if _INSTANCE.fullmatch(instance):
+        return instance
+    raise InvalidCommand(
+        f"{instance[:80]!r} cannot name an instance",
+        why="the name is a token of NATS subjects",
+        hint=f"use 1 to {MAX_INSTANCE} letters, digits, '_' or '-'",
+    )
+
+
+def subject_of(instance: str, event: AnyEvent) -> str:
+    """The subject that an event of this instance is published on."""
+    return f"{PREFIX}.{instance}.{getattr(event, 'tier', '') or ALL_TIERS}.{_TAILS[type(event).__name__]}"
+
+
+def events_of(instance: str) -> str:
+    """The filter for one instance's events."""
+    return f"{PREFIX}.{check_instance(instance)}.>"
+
+
+def instance_of(subject: str) -> str:
+    """The instance in an event's subject."""
+    return subject.split(".", 3)[2]
+
+
+def message_id(instance: str, epoch: int, n: int) -> str:
+    """The `Nats-Msg-Id` of an event: the server stores an id once."""
+    return f"{instance}.{epoch}.{n}"
