@@ -1,0 +1,28 @@
+"""decide: what an owner may command, and the events that each command becomes.
+
+A command checks everything first; then it is refused with a named error and nothing has changed, or its events have been
+applied to the state and handed to the sink, in their order. Only the owner decides; everybody else evolves.
+"""
+
+from kvbm_statemachine.decide.allocate import allocate, release
+from kvbm_statemachine.decide.desk import Desk
+from kvbm_statemachine.decide.evict import evict
+from kvbm_statemachine.decide.lookup import Hit, match
+from kvbm_statemachine.decide.opening import plan_opening
+from kvbm_statemachine.decide.register import register
+from kvbm_statemachine.decide.transfer import complete_transfer, fail_transfer, offload, onboard
+
+__all__ = [
+    "Desk",
+    "Hit",
+    "allocate",
+    "complete_transfer",
+    "evict",
+    "fail_transfer",
+    "match",
+    "offload",
+    "onboard",
+    "plan_opening",
+    "register",
+    "release",
+]

@@ -1,0 +1,157 @@
+"""allocate, release: slots to fill, and everything given back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from kvbm_events.schema import (
+    MAX_BLOCKS,
+    Allocated,
+    Evicted,
+    Released,
+    ReleaseReason,
+    Runs,
+    TierName,
+    to_runs,
+    to_slots,
+)
+from kvbm_events.schema.errors import IllegalTransition, InvalidCommand, TierFull
+from kvbm_statemachine.decide.desk import Desk, check_priority
+from kvbm_statemachine.policies import Victims
+from kvbm_statemachine.tier import Tier
+
+
+def allocate(
+    desk: Desk, tier: TierName, request: str, count: int, *, priority: int = 50, at: Sequence[int] | None = None
+) -> list[int]:
+    """Give `count` slots of a tier to a request; evict cached blocks where too few are free. All or none.
+
+    Args:
+        desk: the owner's desk
+        tier: where
+        request: who will fill the slots
+        count: how many
+        priority: 0 to 100, of the request
+        at: the very slots, where an engine has chosen (an observed tier)
+
+    Raises:
+        TierFull: so many are neither free nor evictable.
+        InvalidCommand, UnknownTier, TooManyRequests: as they say.
+    """
+    desk.check_request(request)
+    check_priority(priority)
+    place = desk.state.tier(tier)
+    if count < 1 or (at is not None and len(at) != count):
+        raise InvalidCommand(f"allocation of {count} slots", why="at least one, and as many as are named")
+    if at is None:
+        make_room(desk, place, count, request)
+        runs = place.slots.find_free(count)
+    else:
+        runs = to_runs(at)
+    state = desk.state
+    event = Allocated(
+        epoch=state.epoch,
+        n=state.n + 1,
+        at_us=desk.now_us,
+        tier=tier,
+        request=request,
+        slots=runs,
+        priority=priority,
+    )
+    desk.emit(event)
+    return to_slots(runs)
+
+
+def make_room(desk: Desk, tier: Tier, count: int, request: str) -> None:
+    """Evict until `count` slots are free.
+
+    Raises:
+        TierFull: that many cannot be had; nothing was evicted.
+    """
+    short = count - tier.slots.free
+    if short <= 0:
+        return
+    victims = [] if tier.observed else tier.policy.victims(short)
+    if sum(size for _, size in victims) < short:
+        raise TierFull(
+            f"{tier.name} has no room for {count} blocks",
+            why=f"{tier.slots.free} of {tier.spec.capacity} slots are free, "
+            f"{sum(size for _, size in victims)} more can be evicted, the others are held",
+            hint="release requests, wait for transfers, or give the tier more slots",
+        )
+    evict_victims(desk, tier, victims, request)
+
+
+def evict_victims(desk: Desk, tier: Tier, victims: list[Victims], request: str) -> None:
+    """Evict what a policy chose, in as few events as the limit of blocks allows."""
+    slots: list[int] = []
+    keys: list[str] = []
+    gone: dict[int, int] = {}
+    for chain, size in victims:
+        left = size
+        while left:
+            count = min(left, MAX_BLOCKS - len(slots))
+            end = len(chain.slots) - gone.get(chain.id, 0)
+            slots += chain.slots[end - count : end]
+            keys += chain.keys[end - count : end]
+            gone[chain.id] = gone.get(chain.id, 0) + count
+            left -= count
+            if len(slots) == MAX_BLOCKS:
+                _evict(desk, tier, slots, keys, request)
+                slots, keys, gone = [], [], {}
+    if slots:
+        _evict(desk, tier, slots, keys, request)
+
+
+def _evict(desk: Desk, tier: Tier, slots: list[int], keys: list[str], request: str) -> None:
+    state = desk.state
+    event = Evicted(
+        epoch=state.epoch,
+        n=state.n + 1,
+        at_us=desk.now_us,
+        tier=tier.name,
+        slots=to_runs(slots),
+        keys="".join(keys),
+        reason="capacity",
+        actor=tier.policy.name,
+        request=request,
+    )
+    desk.emit(event)
+
+
+def release(
+    desk: Desk,
+    request: str,
+    *,
+    reason: ReleaseReason = "finished",
+    tier: TierName | Literal[""] = "",
+    slots: Sequence[int] = (),
+) -> None:
+    """Give back all that a request holds; or all that it holds in `tier`; or only these allocated `slots` of it.
+
+    Raises:
+        UnknownRequest, UnknownTier: as they say.
+        InvalidCommand: the slots are not allocated to the request.
+    """
+    state = desk.state
+    holder = state.request(request)
+    runs: Runs = to_runs(slots)
+    if tier:
+        state.tier(tier)
+        try:
+            holder.without(tier, runs)
+        except IllegalTransition as error:
+            raise InvalidCommand(f"{request!r} cannot give back slots of {tier}", why=str(error)) from error
+    elif runs:
+        raise InvalidCommand("release of slots", why="no tier is named", hint="name the tier of the slots")
+    event = Released(
+        epoch=state.epoch,
+        n=state.n + 1,
+        at_us=desk.now_us,
+        request=request,
+        reason=reason,
+        tier=tier,
+        slots=runs,
+    )
+    desk.emit(event)

@@ -1,0 +1,93 @@
+"""register: filled slots get their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kvbm_events.schema import MAX_BLOCKS, ROOT, Registered, TierName, check_keys, to_runs
+from kvbm_events.schema.errors import IllegalTransition, InvalidCommand
+from kvbm_statemachine.decide.desk import Desk
+from kvbm_statemachine.tier import Tier
+
+
+def register(
+    desk: Desk, tier: TierName, request: str, slots: Sequence[int], keys: Sequence[str], parent: str = ROOT
+) -> list[int]:
+    """Make filled slots matchable under their keys; the slots that hold them from now on, one a key.
+
+    Where a key is in the tier already, that is the slot it had before, and the request's own is free again.
+
+    Args:
+        desk: the owner's desk
+        tier: where the slots are
+        request: who filled them
+        slots: allocated to the request, one a key
+        keys: in prefix order, each the parent of the next
+        parent: the key before the first, `ROOT` for a prompt's start
+
+    Raises:
+        InvalidCommand: malformed or repeated keys, slots that are not the request's, a key known under another parent.
+        UnknownTier, UnknownRequest: as they say.
+    """
+    place = desk.state.tier(tier)
+    packed = _check(desk, place, request, slots, keys, parent)
+    if len(keys) <= MAX_BLOCKS:
+        return _register(desk, place, request, list(slots), keys, packed, parent)
+    final: list[int] = []
+    for at in range(0, len(keys), MAX_BLOCKS):
+        part = keys[at : at + MAX_BLOCKS]
+        above = keys[at - 1] if at else parent
+        final += _register(desk, place, request, list(slots[at : at + MAX_BLOCKS]), part, "".join(part), above)
+    return final
+
+
+def _check(desk: Desk, tier: Tier, request: str, slots: Sequence[int], keys: Sequence[str], parent: str) -> str:
+    holder = desk.state.request(request)
+    packed = check_keys(keys)
+    if parent != ROOT:
+        check_keys([parent])
+    if not keys or len(keys) != len(slots) or len(set(keys)) != len(keys):
+        raise InvalidCommand(f"{len(keys)} keys for {len(slots)} slots", why="one key a slot, at least one, none twice")
+    try:
+        holder.without(tier.name, to_runs(slots))
+    except IllegalTransition as error:
+        raise InvalidCommand(f"{request!r} cannot register these slots", why=str(error)) from error
+    if not tier.lineage.index.keys().isdisjoint(keys):
+        _check_parents(tier, keys, parent)
+    return packed
+
+
+def _check_parents(tier: Tier, keys: Sequence[str], parent: str) -> None:
+    for at, key in enumerate(keys):
+        slot = tier.lineage.index.get(key)
+        above = keys[at - 1] if at else parent
+        if slot is not None and tier.lineage.parent_of(slot) != above:
+            raise InvalidCommand(
+                f"key {key} comes after {above or 'nothing'}",
+                why=f"{tier.name} has it after {tier.lineage.parent_of(slot) or 'nothing'}",
+                hint="keys must be chained hashes: equal keys mean equal prefixes",
+            )
+
+
+def _register(
+    desk: Desk, tier: Tier, request: str, slots: list[int], keys: Sequence[str], packed: str, parent: str
+) -> list[int]:
+    index, state = tier.lineage.index, desk.state
+    existing: list[tuple[int, int]] = []
+    if not index.keys().isdisjoint(keys):
+        existing = [(at, index[key]) for at, key in enumerate(keys) if key in index]
+    event = Registered(
+        epoch=state.epoch,
+        n=state.n + 1,
+        at_us=desk.now_us,
+        tier=tier.name,
+        request=request,
+        slots=to_runs(slots),
+        keys=packed,
+        parent=parent,
+        existing=existing,
+    )
+    desk.emit(event)
+    for at, slot in existing:
+        slots[at] = slot
+    return slots

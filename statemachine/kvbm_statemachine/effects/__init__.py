@@ -1,0 +1,1 @@
+"""The handlers behind `evolve`, by what they are about."""

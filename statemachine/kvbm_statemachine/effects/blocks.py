@@ -1,0 +1,98 @@
+"""Allocated, Registered: how a slot gets a block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvbm_events.schema import Allocated, Registered, to_slots, unpack_keys
+from kvbm_events.schema.errors import IllegalTransition
+from kvbm_statemachine.lineage import NO_SLOT
+from kvbm_statemachine.requests import Request
+from kvbm_statemachine.state import State
+from kvbm_statemachine.table import Step
+from kvbm_statemachine.tier import Tier
+
+
+def allocated(state: State, event: Allocated) -> None:
+    """Free slots go to a request, which is open from here on."""
+    tier = state.tier(event.tier)
+    tier.slots.check(Step.ALLOCATED, event.slots)
+    request = state.requests.get(event.request)
+    if request is None:
+        request = state.requests[event.request] = Request(event.request, event.priority)
+    tier.slots.move(Step.ALLOCATED, event.slots)
+    request.priority = event.priority
+    request.allocated.setdefault(event.tier, []).extend(event.slots)
+
+
+def registered(state: State, event: Registered) -> None:
+    """Allocated slots get their keys; where a key exists, the request turns to that slot and its own is free."""
+    tier, request = state.tier(event.tier), state.request(event.request)
+    keys, slots = unpack_keys(event.keys), to_slots(event.slots)
+    rest = request.without(event.tier, event.slots)
+    tier.slots.check(Step.REGISTERED, event.slots)
+    check_keys_fit(tier, keys, slots, event.existing, lambda at: keys[at - 1] if at else event.parent)
+    request.keep(event.tier, rest)
+    if event.existing:
+        add_around(tier, Step.REGISTERED, event.parent, keys, slots, event.existing)
+    else:
+        tier.add(Step.REGISTERED, event.parent, keys, slots)
+    hold(tier, request, event.parent, event.existing[-1][1] if _ends_existing(event.existing, keys) else slots[-1])
+
+
+def check_keys_fit(
+    tier: Tier, keys: list[str], slots: list[int], existing: list[tuple[int, int]], parent_at: Callable[[int], str]
+) -> None:
+    """Whether these keys are new to the tier, except for the ones said to exist, which must be where they are said to.
+
+    Raises:
+        IllegalTransition: they are not; the message says which.
+    """
+    index = tier.lineage.index
+    if len(keys) != len(slots) or len(set(keys)) != len(keys):
+        raise IllegalTransition(f"{len(keys)} keys for {len(slots)} slots of {tier.name}", why="one each, none twice")
+    fresh = keys
+    if existing:
+        known = dict(existing)
+        for at, slot in existing:
+            if not 0 <= at < len(keys) or index.get(keys[at]) != slot:
+                raise IllegalTransition(f"key {at} exists in slot {slot} of {tier.name}", why="it does not")
+            if tier.lineage.parent_of(slot) != parent_at(at):
+                raise IllegalTransition(f"key {keys[at]}", why=f"its parent in {tier.name} is another one")
+        if list(known) != sorted(known):
+            raise IllegalTransition("existing keys", why="they are not in the order of the keys")
+        fresh = [key for at, key in enumerate(keys) if at not in known]
+    if not index.keys().isdisjoint(fresh):
+        twice = next(key for key in fresh if key in index)
+        raise IllegalTransition(f"key {twice} is registered again in {tier.name}", why=f"it is in slot {index[twice]}")
+
+
+def add_around(
+    tier: Tier, step: Step, parent: str, keys: list[str], slots: list[int], existing: list[tuple[int, int]]
+) -> None:
+    """Register the new among these keys, and free the slots of those that exist."""
+    start = 0
+    for at, slot in [*existing, (len(keys), NO_SLOT)]:
+        if at > start:
+            tier.add(step, keys[start - 1] if start else parent, keys[start:at], slots[start:at])
+        if slot != NO_SLOT:
+            tier.slots.move(Step.DUPLICATE, [(slots[at], 1)])
+            tier.touch(slot)
+        start = at + 1
+
+
+def hold(tier: Tier, request: Request, parent: str, slot: int) -> None:
+    """Let the request hold a block; if it held the parent, the pin moves on, since the child holds the parent too."""
+    pins = request.pins.setdefault(tier.name, [])
+    if slot in pins:
+        return
+    tier.pin(slot)
+    pins.append(slot)
+    held = tier.lineage.index.get(parent, NO_SLOT)
+    if held in pins:
+        pins.remove(held)
+        tier.unpin(held)
+
+
+def _ends_existing(existing: list[tuple[int, int]], keys: list[str]) -> bool:
+    return bool(existing) and existing[-1][0] == len(keys) - 1

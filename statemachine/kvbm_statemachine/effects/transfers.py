@@ -1,0 +1,123 @@
+"""…Started, …Completed, …Failed: how blocks get from tier to tier."""
+
+from __future__ import annotations
+
+from kvbm_events.schema import (
+    OnboardStarted,
+    TransferCompleted,
+    TransferFailed,
+    TransferStarted,
+    to_runs,
+    to_slots,
+    unpack_keys,
+)
+from kvbm_events.schema.errors import IllegalTransition
+from kvbm_statemachine.effects.blocks import add_around, check_keys_fit, hold
+from kvbm_statemachine.state import State
+from kvbm_statemachine.table import Step
+from kvbm_statemachine.tier import Tier
+from kvbm_statemachine.transfers import Transfer
+
+
+def started(state: State, event: TransferStarted) -> None:
+    """Free slots of the destination are reserved; the source blocks are pinned."""
+    source, tier = state.tier(event.source), state.tier(event.tier)
+    keys, slots = unpack_keys(event.keys), to_slots(event.source_slots)
+    if event.transfer != f"{event.epoch}.{event.n}":
+        raise IllegalTransition(f"transfer {event.transfer!r}", why="its id is the epoch and number of its first event")
+    source.slots.check(Step.MATCHED, event.source_slots)
+    tier.slots.check(Step.RESERVED, event.slots)
+    if flaw := _why_not(state, source, tier, event, keys, slots):
+        raise IllegalTransition(f"transfer {event.transfer} from {event.source} to {event.tier}", why=flaw)
+    tier.slots.move(Step.RESERVED, event.slots)
+    source.pin(slots[-1])
+    state.transfers[event.transfer] = Transfer("onboard" if isinstance(event, OnboardStarted) else "offload", event)
+    state.incoming[event.tier].update(keys)
+
+
+def _why_not(state: State, source: Tier, tier: Tier, event: TransferStarted, keys: list[str], slots: list[int]) -> str:
+    if source is tier:
+        return "a transfer goes to another tier"
+    if not keys or list(map(source.lineage.index.get, keys)) != slots or not source.lineage.is_path(slots):
+        return "its source slots do not hold its keys, each the parent of the next"
+    if source.lineage.parent_of(slots[0]) != event.parent:
+        return "its first block has another parent"
+    if len(to_slots(event.slots)) != len(keys):
+        return "it has not one destination slot for each key"
+    if not state.incoming[event.tier].isdisjoint(keys):
+        return "one of its keys is under way there already"
+    return ""
+
+
+def completed(state: State, event: TransferCompleted) -> None:
+    """Destination slots are registered; the request that waits for an onboard holds them."""
+    transfer, tier = _transfer(state, event), state.tier(event.tier)
+    positions, slots = transfer.positions(event.slots), to_slots(event.slots)
+    keys, existing = [transfer.keys[at] for at in positions], dict(event.existing)
+    tier.slots.check(Step.ARRIVED, event.slots)
+    check_keys_fit(tier, keys, slots, event.existing, lambda at: transfer.parent_at(positions[at]))
+    request = state.requests.get(transfer.request) if transfer.kind == "onboard" else None
+    start = 0
+    for end in range(1, len(keys) + 1):
+        if end < len(keys) and positions[end] == positions[end - 1] + 1:
+            continue
+        known = [(at - start, existing[at]) for at in range(start, end) if at in existing]
+        parent = transfer.parent_at(positions[start])
+        add_around(tier, Step.ARRIVED, parent, keys[start:end], slots[start:end], known)
+        if request:
+            hold(tier, request, parent, existing.get(end - 1, slots[end - 1]))
+        start = end
+    _resolve(state, transfer, slots)
+
+
+def failed(state: State, event: TransferFailed) -> None:
+    """Destination slots are free if the mover is known to have stopped, else quarantined until it is."""
+    transfer, tier = _transfer(state, event), state.tier(event.tier)
+    slots = to_slots(event.slots)
+    if not event.stopped:
+        transfer.positions(event.slots)
+        tier.slots.check(Step.DOUBTFUL, event.slots)
+        tier.slots.move(Step.DOUBTFUL, event.slots)
+        transfer.quarantined.update(slots)
+    else:
+        cleared = to_runs([slot for slot in slots if slot in transfer.quarantined])
+        running = to_runs([slot for slot in slots if slot not in transfer.quarantined])
+        transfer.positions(running)
+        tier.slots.check(Step.CLEARED, cleared)
+        tier.slots.check(Step.FAILED, running)
+        tier.slots.move(Step.CLEARED, cleared)
+        tier.slots.move(Step.FAILED, running)
+        transfer.quarantined.difference_update(slots)
+    _resolve(state, transfer, slots)
+
+
+def _transfer(state: State, event: TransferCompleted | TransferFailed) -> Transfer:
+    transfer = state.transfer(event.transfer)
+    if not type(event).__name__.lower().startswith(transfer.kind):
+        raise IllegalTransition(f"{type(event).__name__} of {transfer.id}", why=f"it is an {transfer.kind}")
+    if event.tier != transfer.tier:
+        raise IllegalTransition(f"{type(event).__name__} of {transfer.id}", why=f"it goes to {transfer.tier}")
+    if not event.slots or len(set(to_slots(event.slots))) != len(to_slots(event.slots)):
+        raise IllegalTransition(f"{type(event).__name__} of {transfer.id}", why="it names no slot, or one twice")
+    return transfer
+
+
+def _resolve(state: State, transfer: Transfer, slots: list[int]) -> None:
+    """Strike these slots off; when the transfer is over, let its source go, and let its request let it go too."""
+    for slot in slots:
+        at = transfer.open.pop(slot, None)
+        if at is not None:
+            state.incoming[transfer.tier].discard(transfer.keys[at])
+    if not transfer.is_over:
+        return
+    del state.transfers[transfer.id]
+    if not transfer.has_source:
+        return
+    source = state.tiers[transfer.source]
+    source.unpin(transfer.source_slot)
+    request = state.requests.get(transfer.request)
+    if request and transfer.kind == "onboard":
+        pins = request.pins.get(transfer.source, [])
+        if transfer.source_slot in pins:
+            pins.remove(transfer.source_slot)
+            source.unpin(transfer.source_slot)

@@ -1,0 +1,67 @@
+"""evolve: what each event does to the state. The owner, recovery, the projection, replay and tests all run this.
+
+Rules
+1. Every handler checks first and changes afterwards, so that an illegal event leaves the state as it was.
+2. Nothing is decided here: an event happened. What is not in the event or in the state plays no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kvbm_events.schema import (
+    Allocated,
+    AnyEvent,
+    Evicted,
+    Matched,
+    OffloadCompleted,
+    OffloadFailed,
+    OffloadStarted,
+    OnboardCompleted,
+    OnboardFailed,
+    OnboardStarted,
+    Opened,
+    Registered,
+    Released,
+)
+from kvbm_events.schema.errors import IllegalTransition, RefusedError
+from kvbm_statemachine.effects import blocks, evictions, lookups, opening, transfers
+from kvbm_statemachine.state import State
+
+_HANDLERS: dict[type[AnyEvent], Callable[[State, Any], None]] = {
+    Opened: opening.opened,
+    Allocated: blocks.allocated,
+    Registered: blocks.registered,
+    Evicted: evictions.evicted,
+    Matched: lookups.matched,
+    Released: lookups.released,
+    OffloadStarted: transfers.started,
+    OffloadCompleted: transfers.completed,
+    OffloadFailed: transfers.failed,
+    OnboardStarted: transfers.started,
+    OnboardCompleted: transfers.completed,
+    OnboardFailed: transfers.failed,
+}
+
+
+def evolve(state: State, event: AnyEvent) -> None:
+    """Apply the next event.
+
+    Raises:
+        IllegalTransition: the event is not the next one, or the table does not allow it; the state is untouched.
+    """
+    kind = type(event)
+    if kind is not Opened and (event.epoch != state.epoch or event.n != state.n + 1):
+        raise IllegalTransition(
+            f"{kind.__name__} {event.epoch}.{event.n}",
+            why=f"after {state.epoch}.{state.n} comes {state.epoch}.{state.n + 1}",
+            hint="feed events through a Sequencer",
+        )
+    try:
+        _HANDLERS[kind](state, event)
+    except IllegalTransition:
+        raise
+    except RefusedError as refusal:  # the event names a tier, request or transfer that is not there
+        raise IllegalTransition(f"{kind.__name__} {event.epoch}.{event.n}", why=str(refusal)) from refusal
+    state.epoch, state.n = event.epoch, event.n

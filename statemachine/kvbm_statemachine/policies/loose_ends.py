@@ -1,0 +1,38 @@
+"""What is loose in a lineage while victims are being chosen, with those chosen already thought away."""
+
+from __future__ import annotations
+
+from kvbm_statemachine.lineage import NO_SLOT, Chain, Lineage
+
+
+class LooseEnds:
+    """A view of a lineage from which blocks can be taken without changing it."""
+
+    def __init__(self, lineage: Lineage) -> None:
+        self._lineage = lineage
+        self._taken: dict[int, int] = {}
+        self._lifted: dict[int, dict[int, int]] = {}
+
+    def loose(self, chain: Chain) -> int:
+        """Blocks at the end of the chain, above those taken, that nothing is pinned on or behind."""
+        taken = self._taken.get(chain.id, 0)
+        lifted = self._lifted.get(chain.id)
+        if not lifted:
+            return self._lineage.loose(chain) - taken
+        position = self._lineage.position
+        pinned = [position(slot) for slot, pins in chain.pins.items() if pins > lifted.get(slot, 0)]
+        return chain.end - taken - (max(pinned) + 1 if pinned else chain.base)
+
+    def last(self, chain: Chain) -> int:
+        """The slot of the chain's last block that was not taken."""
+        return chain.slots[-1 - self._taken.get(chain.id, 0)]
+
+    def take(self, chain: Chain, count: int) -> Chain | None:
+        """Think the last `count` blocks away. The parent chain, where that took the whole chain and so a pin."""
+        taken = self._taken[chain.id] = self._taken.get(chain.id, 0) + count
+        if taken < len(chain.slots) or chain.parent_slot == NO_SLOT:
+            return None
+        parent = self._lineage.chain_of(chain.parent_slot)
+        lifted = self._lifted.setdefault(parent.id, {})
+        lifted[chain.parent_slot] = lifted.get(chain.parent_slot, 0) + 1
+        return parent

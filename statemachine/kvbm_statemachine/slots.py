@@ -1,0 +1,116 @@
+"""The slots of one tier: one byte of state each, and where free ones are to be found."""
+
+from __future__ import annotations
+
+import re
+
+from kvbm_events.schema import Runs, total
+from kvbm_events.schema.errors import IllegalTransition
+from kvbm_statemachine.table import TABLE, SlotState, Step
+
+_FREE_RUN = re.compile(rb"\x00+")
+_MAX_HINTS = 256
+
+
+class Slots:
+    """State of every slot of a tier. `move` is the only writer, and it obeys the table.
+
+    :ivar states: a byte a slot, of `SlotState`
+    :ivar free: how many are free
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.states = bytearray(capacity)
+        self.free = capacity
+        # Where slots became free lately: saves the search, means nothing to the state, and may be out of date.
+        self._hints: Runs = []
+
+    @property
+    def capacity(self) -> int:
+        """Slots in all."""
+        return len(self.states)
+
+    def count(self, state: SlotState) -> int:
+        """How many slots are in this state."""
+        return self.states.count(state)
+
+    def check(self, step: Step, runs: Runs) -> None:
+        """Whether every slot of the runs may take the step.
+
+        Raises:
+            IllegalTransition: one may not, does not exist, or is named twice; the message names it.
+        """
+        before = TABLE[step].before
+        states, capacity = self.states, len(self.states)
+        for first, count in runs:
+            end = first + count
+            if first < 0 or count < 1 or end > capacity:
+                raise IllegalTransition(
+                    f"{step.name} of slots {first}..{end - 1}", why=f"the tier has {capacity} slots"
+                )
+            if states.count(before, first, end) != count:
+                slot = next(i for i in range(first, end) if states[i] != before)
+                state = SlotState(states[slot]).name.lower()
+                raise IllegalTransition(f"{step.name} of slot {slot}", why=f"it is {state}, not {before.name.lower()}")
+        if len(runs) > 1:
+            _check_apart(step, runs)
+
+    def move(self, step: Step, runs: Runs) -> None:
+        """Take the step, which `check` has allowed."""
+        before, _, after = TABLE[step]
+        states = self.states
+        for first, count in runs:
+            states[first : first + count] = bytes((after,)) * count
+        if before is SlotState.FREE:
+            self.free -= total(runs)
+        elif after is SlotState.FREE:
+            self.free += total(runs)
+            self._hints.extend(runs)
+            del self._hints[:-_MAX_HINTS]
+
+    def restore(self, states: bytes) -> None:
+        """Take over the states of a snapshot."""
+        self.states[:] = states
+        self.free = self.states.count(SlotState.FREE)
+
+    def find_free(self, count: int) -> Runs:
+        """Runs of `count` free slots, changing nothing but the hints; the caller made sure that so many are free."""
+        found: Runs = []
+        states, hints = self.states, self._hints
+        while count and hints:
+            first, size = hints.pop()
+            if states.count(SlotState.FREE, first, first + size) != size:
+                continue
+            if size > count:
+                hints.append((first + count, size - count))
+                size = count
+            found.append((first, size))
+            count -= size
+        return found + self._search(count, found) if count else found
+
+    def _search(self, count: int, taken: Runs) -> Runs:
+        """Free runs by looking through the whole tier, passing over those that were taken from hints."""
+        busy = self.states
+        if taken:
+            busy = bytearray(busy)
+            for first, size in taken:
+                busy[first : first + size] = bytes((SlotState.ALLOCATED,)) * size
+        found: Runs = []
+        for match in _FREE_RUN.finditer(busy):
+            first, end = match.span()
+            size = min(count, end - first)
+            found.append((first, size))
+            count -= size
+            if not count:
+                if end - first > size:
+                    self._hints.append((first + size, end - first - size))
+                break
+        return found
+
+
+def _check_apart(step: Step, runs: Runs) -> None:
+    end = -1
+    for first, count in sorted(runs):
+        if first < end:
+            raise IllegalTransition(f"{step.name} of slot {first}", why="the event names it twice")
+        end = first + count

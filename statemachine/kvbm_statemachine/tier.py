@@ -1,0 +1,104 @@
+"""One tier of an instance: its slots, the lineage of its blocks, and the order in which they would go."""
+
+from __future__ import annotations
+
+from kvbm_events.schema import Runs, TierName, TierSpec, to_runs
+from kvbm_statemachine.lineage import Chain, Lineage
+from kvbm_statemachine.policies import make_policy
+from kvbm_statemachine.slots import Slots
+from kvbm_statemachine.table import SlotState, Step
+
+_ONE_MORE = bytes(min(seen + 1, 255) for seen in range(256))
+
+
+class Tier:
+    """See the module. Its parts are changed by `evolve` only.
+
+    :ivar seen: by slot, how often the block was registered or found, up to 255; kept for the admission below
+    """
+
+    def __init__(self, spec: TierSpec) -> None:
+        self.spec = spec
+        self.slots = Slots(spec.capacity)
+        self.lineage = Lineage(spec.capacity)
+        self.policy = make_policy(spec.policy, self.lineage, spec.capacity)
+        self.seen = bytearray(spec.capacity)
+
+    @property
+    def name(self) -> TierName:
+        """g1 to g4."""
+        return self.spec.tier
+
+    @property
+    def observed(self) -> bool:
+        """Whether an engine decides here and we record."""
+        return self.spec.control == "observed"
+
+    def add(self, step: Step, parent: str, keys: list[str], slots: list[int]) -> None:
+        """Register new blocks in a row."""
+        runs = to_runs(slots)
+        self.slots.move(step, runs)
+        for first, count in runs:
+            self.seen[first : first + count] = b"\x01" * count
+        self.policy.registered(self.lineage.grow(parent, keys, slots), len(keys))
+
+    def touch(self, slot: int) -> None:
+        """A look-up found the prefix that ends in this block."""
+        self.policy.touched(slot)
+
+    def count_seen(self, slot: int) -> None:
+        """A look-up found, here or in a tier above, the prefix that ends in this block."""
+        seen = self.seen
+        for chain, size in self.lineage.path(slot):
+            for first, count in to_runs(chain.slots[:size]):
+                seen[first : first + count] = seen[first : first + count].translate(_ONE_MORE)
+
+    def pin(self, slot: int) -> None:
+        """Hold a block and its ancestors."""
+        self.lineage.pin(slot)
+
+    def unpin(self, slot: int) -> None:
+        """Let go of a block; what was condemned and is not held any more becomes free."""
+        self._loosened(self.lineage.unpin(slot))
+
+    def cut(self, chain: Chain, count: int, *, for_room: bool) -> None:
+        """Evict the last `count` blocks of a chain, all loose."""
+        self.policy.leaving(chain, count, for_room=for_room)
+        self._free(Step.EVICTED, chain, count)
+
+    def condemn(self, chain: Chain, count: int) -> None:
+        """Evict the last `count` blocks of a chain though somebody holds them: their slots stay until nobody does."""
+        if count < len(chain.slots):
+            at = len(chain.slots) - count
+            tail = self.lineage.split(chain, at)
+            self.policy.split(chain, tail)
+            chain = tail
+        self.policy.leaving(chain, count, for_room=False)
+        self.lineage.condemn(chain)
+        self.slots.move(Step.CONDEMNED, to_runs(chain.slots))
+
+    def sever(self, chain: Chain, at: int, count: int) -> None:
+        """Orphan all children of some blocks, so that these are an end: an observed tier's engine evicts in any order."""
+        if at + count < len(chain.slots):
+            tail = self.lineage.split(chain, at + count)
+            self.policy.split(chain, tail)
+        for slot in chain.slots[at:]:
+            for child in list(self.lineage.branches.get(slot, ())):
+                self.lineage.disown(child)
+
+    def _free(self, step: Step, chain: Chain, count: int) -> None:
+        runs: Runs = to_runs(chain.slots[-count:])
+        parent = self.lineage.cut(chain, count)
+        self.slots.move(step, runs)
+        if parent:
+            self._loosened(parent)
+
+    def _loosened(self, chain: Chain) -> None:
+        if not chain.condemned:
+            self.policy.loosened(chain)
+        elif loose := self.lineage.loose(chain):
+            self._free(Step.LAST_UNHELD, chain, loose)
+
+    def counts(self) -> dict[str, int]:
+        """Slots by state, by the state's name in lower case."""
+        return {state.name.lower(): self.slots.count(state) for state in SlotState}
