@@ -1,0 +1,1 @@
+"""What users touch: the owner that is embedded, the service and its client, the projection, replay, and the command."""

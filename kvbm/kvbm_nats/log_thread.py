@@ -1,0 +1,201 @@
+"""The thread that writes an owner's events, so that deciding never waits for the log.
+
+The owner puts events in a queue and goes on; this thread runs an event loop with the log's writer and sends what is in
+the queue. So the queue is the group commit: while one batch is on its way, the next gathers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from kvbm_events.log import Log, Writer
+from kvbm_events.schema import AnyEvent, Opened
+from kvbm_events.schema.errors import LogError, LogUnavailable
+
+T = TypeVar("T")
+APPEND_MAX = 1000
+"""Events handed to the writer at once."""
+CALL_TIMEOUT_S = 60.0
+
+
+class LogThread:
+    """See the module. Every method but the callbacks is for the owner's thread.
+
+    :ivar acked_n: every event up to this number is stored
+    :ivar failure: why nothing can be written any more; None while all is well
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[Log]], *, pending_max: int = 65_536) -> None:
+        self.acked_n, self.put_n = -1, -1
+        self.failure: LogError | None = None
+        self._pending_max = pending_max
+        self._connect = connect
+        self._queue: deque[AnyEvent] = deque()
+        self._idle, self._closing = True, False
+        self._changed = threading.Condition()
+        self._loop = asyncio.new_event_loop()
+        self._wake = asyncio.Event()
+        self._log: Log | None = None
+        self._writer: Writer | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=self._run, name="kvbm-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def log(self) -> Log:
+        """The log, once `call` has connected it."""
+        if self._log is None:
+            raise LogUnavailable("the log is closed", hint="open a new owner")
+        return self._log
+
+    @property
+    def pending(self) -> int:
+        """Events that are decided and not acknowledged."""
+        return self.put_n - self.acked_n
+
+    def call(self, work: Callable[[Log], Coroutine[Any, Any, T]], timeout_s: float = CALL_TIMEOUT_S) -> T:
+        """Run a coroutine over the log on this thread, and wait for what it gives.
+
+        Raises:
+            LogUnavailable: it took longer than `timeout_s`.
+        """
+        future = asyncio.run_coroutine_threadsafe(self._with_log(work), self._loop)
+        try:
+            return future.result(timeout_s)
+        except TimeoutError as error:
+            future.cancel()
+            raise LogUnavailable(f"the log did not answer within {timeout_s:g} s") from error
+
+    def open_writer(self, instance: str, opened: Opened, after: int) -> None:
+        """Claim the instance. Raises as `Log.open_writer`."""
+
+        async def claim(log: Log) -> None:
+            self._writer = await log.open_writer(instance, opened, after, self._on_acked)
+            self._sending = asyncio.create_task(self._send())
+
+        self.put_n = opened.n
+        self.call(claim)
+
+    def put(self, event: AnyEvent) -> None:
+        """Queue the next event. Never blocks."""
+        self._queue.append(event)
+        self.put_n = event.n
+        if self._idle:
+            self._idle = False
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    def wait_for_room(self, timeout_s: float) -> None:
+        """Wait while too many events are pending.
+
+        Raises:
+            LogUnavailable: the log did not catch up within `timeout_s`. Raises the failure if there is one.
+        """
+        if self.pending < self._pending_max:
+            return
+        if not self._wait(lambda: self.pending < self._pending_max // 2, timeout_s):
+            raise LogUnavailable(
+                f"{self.pending} events wait to be stored",
+                why=f"the limit is {self._pending_max}, and the log did not catch up within {timeout_s:g} s",
+                hint="look at the server's disk and network; the command can be repeated",
+            )
+
+    def wait_acked(self, n: int, timeout_s: float) -> None:
+        """Wait until every event up to `n` is stored.
+
+        Raises:
+            LogUnavailable: it took longer than `timeout_s`. Raises the failure if there is one.
+        """
+        if not self._wait(lambda: self.acked_n >= n, timeout_s):
+            raise LogUnavailable(
+                f"events {self.acked_n + 1} to {n} are not acknowledged",
+                why=f"the log did not answer within {timeout_s:g} s",
+                hint="they may be stored or not; they are sent again as long as the owner lives",
+            )
+
+    def wait_change(self, timeout_s: float) -> None:
+        """Wait until something is acknowledged or fails, or the time is over."""
+        acked = self.acked_n
+        self._wait(lambda: self.acked_n != acked, timeout_s)
+
+    def close(self, timeout_s: float) -> None:
+        """Settle and stop. Raises what `Writer.close` raises, after stopping."""
+        try:
+            self.call(self._shut, timeout_s)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout_s)
+
+    def _wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        with self._changed:
+            is_done = self._changed.wait_for(lambda: self.failure is not None or done(), timeout_s)
+        if self.failure:
+            raise self.failure
+        return is_done
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    async def _with_log(self, work: Callable[[Log], Coroutine[Any, Any, T]]) -> T:
+        if self._log is None:
+            self._log = await self._connect()
+        return await work(self._log)
+
+    def _on_acked(self, n: int) -> None:
+        self.acked_n = n
+        with self._changed:
+            self._changed.notify_all()
+
+    def _fail(self, error: LogError) -> None:
+        self.failure = error
+        with self._changed:
+            self._changed.notify_all()
+
+    async def _send(self) -> None:
+        writer, queue = self._writer, self._queue
+        if writer is None:
+            raise RuntimeError("the writer is opened before anything is sent")
+        try:
+            while True:
+                while queue:
+                    await writer.append([queue.popleft() for _ in range(min(len(queue), APPEND_MAX))])
+                if self._closing:
+                    return
+                self._wake.clear()
+                self._idle = True
+                if not queue:
+                    await self._settle_or_wake(writer)
+        except LogError as error:
+            self._fail(error)
+
+    async def _settle_or_wake(self, writer: Writer) -> None:
+        """Wait for the next event; settling meanwhile tells of a failure of those that are on their way."""
+        settling = asyncio.create_task(writer.settle())
+        waking = asyncio.create_task(self._wake.wait())
+        try:
+            await asyncio.wait((settling, waking), return_when=asyncio.FIRST_COMPLETED)
+            if settling.done():
+                settling.result()
+                await waking
+        finally:
+            settling.cancel()
+            waking.cancel()
+
+    async def _shut(self, log: Log) -> None:
+        self._closing = True
+        self._wake.set()
+        try:
+            if self._sending:
+                await self._sending
+            if self._writer and not self.failure:
+                await self._writer.close()
+        finally:
+            await log.close()
+            self._log = None

@@ -1,0 +1,386 @@
+"""BlockManager: the owner of one instance, for those who embed it. Synchronous, and never waits for the log.
+
+    manager = BlockManager.open(log, "replica-0", namespace="llama-8b;bf16;16", tiers=[TierSpec(tier="g1", capacity=4096)])
+    hits = manager.match("req-1", keys)
+    slots = manager.allocate("req-1", 3)
+    manager.register("req-1", slots, new_keys, parent=keys[-1])
+    manager.release("req-1")
+    manager.close()
+
+One thread uses it. Every command is decided at once from memory; its events are written behind it. Once the log cannot
+be written any more, every command raises why.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal, Self
+
+from msgspec import Struct
+
+from kvbm_events.log import Log, Snapshot
+from kvbm_events.schema import (
+    ROOT,
+    TIERS,
+    EvictReason,
+    Opened,
+    ReleaseReason,
+    Requests,
+    TierName,
+    TierSpec,
+)
+from kvbm_events.schema.errors import LogUnavailable
+from kvbm_nats.log_thread import LogThread
+from kvbm_nats.offloader import Offloader
+from kvbm_nats.recovery import Recovered, recover
+from kvbm_statemachine import check_integrity, digest_of, evolve, to_bytes
+from kvbm_statemachine.decide import (
+    Desk,
+    Hit,
+    allocate,
+    evict,
+    fail_transfer,
+    match,
+    offload,
+    onboard,
+    plan_opening,
+    register,
+    release,
+)
+from kvbm_tiers import MemoryMover, Mover
+
+_POLL_S = 0.05
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What an owner does when it must wait, and how much it takes on.
+
+    :ivar room_timeout_s: how long a command waits while too many events are unwritten
+    :ivar pending_max: events that may be unwritten
+    :ivar close_timeout_s: how long `close` and `flush` wait for the log
+    :ivar transfer_timeout_s: after which a transfer counts as failed
+    :ivar batch_max: blocks of one transfer
+    :ivar snapshot_every: events after which `maintain` writes a snapshot; 0 for never
+    """
+
+    room_timeout_s: float = 5.0
+    pending_max: int = 65_536
+    close_timeout_s: float = 30.0
+    transfer_timeout_s: float = 30.0
+    batch_max: int = 32
+    snapshot_every: int = 50_000
+
+
+class TierStatus(Struct, frozen=True, kw_only=True):
+    """One tier in numbers of slots."""
+
+    tier: TierName
+    capacity: int
+    policy: str
+    control: str
+    free: int
+    allocated: int
+    registered: int
+    condemned: int
+    quarantined: int
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """An owner at a glance."""
+
+    instance: str
+    namespace: str
+    epoch: int
+    n: int
+    acked_n: int
+    tiers: list[TierStatus]
+    requests: int
+    transfers: int
+    digest: str = ""
+
+
+class BlockManager:
+    """See the module."""
+
+    def __init__(
+        self, instance: str, thread: LogThread, recovered: Recovered, opened: Opened, mover: Mover, options: Options
+    ) -> None:
+        self.instance, self.options = instance, options
+        self.state, self.recovered = recovered.state, recovered
+        self._thread = thread
+        self._desk = Desk(self.state, thread.put, _now_us())
+        timeout_us = int(options.transfer_timeout_s * 1e6)
+        self._offloader = Offloader(self._desk, mover, timeout_us=timeout_us, batch_max=options.batch_max)
+        self._snapshot_n = 0
+        self._closed = False
+        evolve(self.state, opened)
+        for transfer in list(self.state.transfers):
+            fail_transfer(self._desk, transfer, reason="the owner was restarted")
+
+    @classmethod
+    def open(
+        cls,
+        log: Log | Callable[[], Awaitable[Log]],
+        instance: str,
+        *,
+        namespace: str,
+        tiers: Sequence[TierSpec],
+        keep: Sequence[TierName] = TIERS,
+        requests: Requests = "dropped",
+        mover: Mover | None = None,
+        options: Options | None = None,
+    ) -> BlockManager:
+        """Recover the instance from its log and claim its next epoch.
+
+        Args:
+            log: a log, or what connects to one; it is used on a thread of its own
+            instance: the instance's name
+            namespace: fingerprint of all that must agree before blocks are reused, as `field=value;…`
+            tiers: the tiers, fastest first
+            keep: tiers whose blocks are still there; one that is new or of another size starts empty all the same
+            requests: whether what requests held goes on being held
+            mover: what copies blocks between tiers; memory within this process by default
+            options: see `Options`
+
+        Raises:
+            Fenced: another owner claimed the instance meanwhile.
+            NamespaceMismatch, InvalidCommand: the plan cannot be.
+            LogError, IllegalTransition: the log cannot be read, written or applied.
+        """
+        options = options or Options()
+        thread = LogThread(_connector(log), pending_max=options.pending_max)
+        try:
+            recovered = thread.call(lambda it: recover(it, instance), timeout_s=3600)
+            opened = plan_opening(
+                recovered.state,
+                namespace=namespace,
+                owner=f"{socket.gethostname()}:{os.getpid()}",
+                tiers=tiers,
+                keep=keep,
+                requests=requests,
+                now_us=_now_us(),
+            )
+            thread.open_writer(instance, opened, recovered.after)
+        except BaseException:
+            thread.close(options.close_timeout_s)
+            raise
+        mover = mover or MemoryMover({spec.tier: spec.capacity for spec in tiers})
+        return cls(instance, thread, recovered, opened, mover, options)
+
+    @property
+    def acked(self) -> tuple[int, int]:
+        """`(epoch, n)`: this event and all before it are stored."""
+        return self.state.epoch, self._thread.acked_n
+
+    @property
+    def pending(self) -> int:
+        """Events that are decided and not yet acknowledged."""
+        return self._thread.pending
+
+    def match(self, request: str, keys: Sequence[str], *, hold: bool = True, priority: int = 50) -> list[Hit]:
+        """Find the longest prefix of `keys`, tier by tier; the request holds it until released. See `decide.match`."""
+        self._begin()
+        hits = match(self._desk, request, keys, hold=hold, priority=priority, hidden=self._offloader.hidden)
+        if hits:
+            self._offloader.offer_seen(keys[: sum(len(hit.slots) for hit in hits)])
+        return hits
+
+    def allocate(self, request: str, count: int, *, tier: TierName = "g1", priority: int = 50) -> list[int]:
+        """Slots for the request to fill; cached blocks make room where they must. See `decide.allocate`."""
+        self._begin()
+        slots = allocate(self._desk, tier, request, count, priority=priority)
+        self._offloader.offer_next_victims(self.state.tiers[tier], count)
+        return slots
+
+    def record_allocated(self, request: str, slots: Sequence[int], *, tier: TierName = "g1") -> None:
+        """Record that an engine took these slots of an observed tier for a request."""
+        self._begin()
+        allocate(self._desk, tier, request, len(slots), at=slots)
+
+    def register(
+        self,
+        request: str,
+        slots: Sequence[int],
+        keys: Sequence[str],
+        *,
+        parent: str = ROOT,
+        tier: TierName = "g1",
+    ) -> list[int]:
+        """Make filled slots matchable; the slots that hold the keys from now on. See `decide.register`."""
+        self._begin()
+        final = register(self._desk, tier, request, slots, keys, parent)
+        self._offloader.offer(self.state.tiers[tier], keys)
+        return final
+
+    def release(
+        self,
+        request: str,
+        *,
+        reason: ReleaseReason = "finished",
+        tier: TierName | Literal[""] = "",
+        slots: Sequence[int] = (),
+    ) -> None:
+        """Give back what the request holds: all, in one tier, or some allocated slots. See `decide.release`."""
+        self._begin()
+        release(self._desk, request, reason=reason, tier=tier, slots=slots)
+
+    def offload(
+        self, keys: Sequence[str], *, source: TierName = "g1", tier: TierName = "g2", priority: int = 50
+    ) -> list[str]:
+        """Start copying blocks down; the transfers that were started. See `decide.offload`."""
+        self._begin()
+        started = offload(
+            self._desk,
+            source,
+            tier,
+            keys,
+            deadline_us=self._deadline_us(),
+            priority=priority,
+            batch_max=self.options.batch_max,
+        )
+        self._offloader.take(started)
+        return [event.transfer for event in started]
+
+    def onboard(
+        self, request: str, keys: Sequence[str], *, source: TierName = "g2", tier: TierName = "g1"
+    ) -> list[str]:
+        """Start copying blocks up for a request; the transfers that were started. See `decide.onboard`."""
+        self._begin()
+        started = onboard(
+            self._desk,
+            source,
+            tier,
+            keys,
+            request=request,
+            deadline_us=self._deadline_us(),
+            batch_max=self.options.batch_max,
+        )
+        self._offloader.take(started)
+        return [event.transfer for event in started]
+
+    def wait_transfers(self, transfers: Sequence[str], timeout_s: float = 30.0) -> bool:
+        """Wait until these transfers are over and what they brought can be matched; whether that came in time."""
+        end = time.monotonic() + timeout_s
+        while True:
+            self._begin()
+            if not any(transfer in self.state.transfers for transfer in transfers) and not self._offloader.is_hiding:
+                return True
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            self._thread.wait_change(min(left, _POLL_S))
+
+    def evict(
+        self, keys: Sequence[str], *, tier: TierName, reason: EvictReason = "operator", actor: str = "operator"
+    ) -> int:
+        """Evict blocks and all that stand on them; how many. See `decide.evict`."""
+        self._begin()
+        return evict(self._desk, tier, keys, reason=reason, actor=actor)
+
+    def status(self, *, with_digest: bool = False) -> Status:
+        """Numbers for people. The digest takes about 0.1 s a million blocks."""
+        state = self.state
+        return Status(
+            instance=self.instance,
+            namespace=state.namespace,
+            epoch=state.epoch,
+            n=state.n,
+            acked_n=self._thread.acked_n,
+            tiers=[
+                TierStatus(
+                    tier=tier.name,
+                    capacity=tier.spec.capacity,
+                    policy=tier.spec.policy,
+                    control=tier.spec.control,
+                    **tier.counts(),
+                )
+                for tier in state.tiers.values()
+            ],
+            requests=len(state.requests),
+            transfers=len(state.transfers),
+            digest=digest_of(to_bytes(state)) if with_digest else "",
+        )
+
+    def check_integrity(self) -> list[str]:
+        """What is wrong with the state, in words; empty if nothing is. For idle moments: it looks at every block."""
+        return check_integrity(self.state)
+
+    def maintain(self) -> None:
+        """What need not be done at once: move transfers on, write a snapshot when one is due. Call it when idle."""
+        self._begin()
+        if self.options.snapshot_every and self.state.n - self._snapshot_n >= self.options.snapshot_every:
+            self.snapshot()
+
+    def snapshot(self) -> Snapshot:
+        """Write the state to the log's snapshots, true at the very end of the instance's log."""
+        self.flush()
+        data = to_bytes(self.state)
+        epoch, n, now_us = self.state.epoch, self.state.n, _now_us()
+
+        async def save(log: Log) -> Snapshot:
+            snapshot = Snapshot(
+                instance=self.instance,
+                epoch=epoch,
+                n=n,
+                seq=await log.last_seq(self.instance),
+                at_us=now_us,
+                digest=digest_of(data),
+                state=data,
+            )
+            await log.save_snapshot(snapshot)
+            return snapshot
+
+        self._snapshot_n = n
+        return self._thread.call(save)
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until every event decided so far is stored. Raises LogUnavailable if that takes too long."""
+        self._begin()
+        self._thread.wait_acked(self.state.n, timeout_s or self.options.close_timeout_s)
+
+    def close(self) -> None:
+        """Write what is left and stop. The blocks stay as the log has them; raises what kept it from being written."""
+        if self._closed:
+            return
+        self._closed = True
+        self._offloader.close()
+        self._thread.close(self.options.close_timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def _begin(self) -> None:
+        """Before every command: fail if the log did, wait while it is behind, and move transfers on."""
+        thread = self._thread
+        if thread.failure:
+            raise thread.failure
+        if self._closed:
+            raise LogUnavailable(f"the owner of {self.instance!r} is closed", hint="open it again")
+        if thread.pending >= self.options.pending_max:
+            thread.wait_for_room(self.options.room_timeout_s)
+        self._desk.now_us = _now_us()
+        if self._offloader.is_busy:
+            self._offloader.pump(thread.acked_n)
+
+    def _deadline_us(self) -> int:
+        return self._desk.now_us + int(self.options.transfer_timeout_s * 1e6)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def _connector(log: Log | Callable[[], Awaitable[Log]]) -> Callable[[], Awaitable[Log]]:
+    if callable(log):
+        return log
+
+    async def given() -> Log:
+        return log
+
+    return given

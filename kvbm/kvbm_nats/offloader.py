@@ -1,0 +1,121 @@
+"""Which blocks go down by themselves, and the mover that an owner's transfers are given to.
+
+A job goes to the mover once its `…Started` event is acknowledged: no byte moves that the log does not know of. What
+arrived can be matched once its `…Completed` event is acknowledged; until then its keys are hidden from look-ups.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from kvbm_events.schema import TierName, TransferStarted
+from kvbm_events.schema.errors import UnknownTransfer
+from kvbm_statemachine.decide import Desk, complete_transfer, fail_transfer, offload
+from kvbm_statemachine.tier import Tier
+from kvbm_tiers import Job, Mover, Report
+
+
+class Offloader:
+    """Works at an owner's desk, in its thread.
+
+    :ivar hidden: by tier, keys whose arrival is not acknowledged yet
+    """
+
+    def __init__(self, desk: Desk, mover: Mover, *, timeout_us: int, batch_max: int) -> None:
+        self._desk, self._mover = desk, mover
+        self._timeout_us, self._batch_max = timeout_us, batch_max
+        self._jobs: deque[tuple[int, Job]] = deque()
+        self._unproven: deque[tuple[int, TierName, list[str]]] = deque()
+        self.hidden: dict[TierName, set[str]] = {}
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether `pump` has something to do, now or later."""
+        return bool(self._jobs or self._unproven or self._desk.state.transfers)
+
+    @property
+    def is_hiding(self) -> bool:
+        """Whether something arrived that cannot be matched yet."""
+        return bool(self._unproven)
+
+    def take(self, started: Sequence[TransferStarted]) -> None:
+        """Give the mover these jobs, each when its event is acknowledged."""
+        self._jobs.extend((event.n, Job.of(event)) for event in started)
+
+    def pump(self, acked_n: int) -> None:
+        """Do what has become due: jobs, reports, deadlines, and showing what is proven."""
+        while self._unproven and self._unproven[0][0] <= acked_n:
+            _, tier, keys = self._unproven.popleft()
+            self.hidden[tier].difference_update(keys)
+        while self._jobs and self._jobs[0][0] <= acked_n:
+            self._mover.submit(self._jobs.popleft()[1])
+        for report in self._mover.poll():
+            self._apply(report)
+        self._fail_overdue()
+
+    def offer(self, tier: Tier, keys: Sequence[str]) -> None:
+        """Blocks are new in a tier: they go down at once if the tier below takes all."""
+        below = self._desk.state.below(tier.name)
+        if below and below.spec.admission == "write_through":
+            self._offload(tier, below, keys)
+
+    def offer_seen(self, keys: Sequence[str]) -> None:
+        """Blocks were found: those seen often enough go down where the tier below selects by that."""
+        for tier in self._desk.state.tiers.values():
+            below = self._desk.state.below(tier.name)
+            if below and below.spec.admission == "selective":
+                index, least = tier.lineage.index, below.spec.seen_min
+                often = [key for key in keys if key in index and tier.seen[index[key]] >= least]
+                self._offload(tier, below, often)
+
+    def offer_next_victims(self, tier: Tier, count: int) -> None:
+        """The blocks that would be evicted next go down first, where the tier below takes what leaves."""
+        below = self._desk.state.below(tier.name)
+        if not below or below.spec.admission != "on_evict" or tier.observed:
+            return
+        for chain, size in tier.policy.victims(count):
+            self._offload(tier, below, chain.keys[len(chain.keys) - size :])
+
+    def close(self) -> None:
+        """Stop the mover."""
+        self._mover.close()
+
+    def _offload(self, source: Tier, tier: Tier, keys: Sequence[str]) -> None:
+        if keys and not tier.observed:
+            deadline = self._desk.now_us + self._timeout_us
+            self.take(
+                offload(self._desk, source.name, tier.name, keys, deadline_us=deadline, batch_max=self._batch_max)
+            )
+
+    def _apply(self, report: Report) -> None:
+        try:
+            if report.reason:
+                fail_transfer(
+                    self._desk, report.transfer, reason=report.reason, slots=report.slots, stopped=report.stopped
+                )
+                return
+            tier, keys = self._arriving(report)
+            event = complete_transfer(
+                self._desk,
+                report.transfer,
+                slots=report.slots,
+                length_bytes=report.length_bytes,
+                checksums=report.checksums,
+            )
+        except UnknownTransfer:
+            return  # a second or late report: the transfer is over and said so
+        self.hidden.setdefault(tier, set()).update(keys)
+        self._unproven.append((event.n, tier, keys))
+        below = self._desk.state.tiers[tier]
+        self.offer(below, keys)
+
+    def _arriving(self, report: Report) -> tuple[TierName, list[str]]:
+        transfer = self._desk.state.transfer(report.transfer)
+        return transfer.tier, [transfer.keys[transfer.open[slot]] for slot in report.slots if slot in transfer.open]
+
+    def _fail_overdue(self) -> None:
+        """Past its deadline a transfer has failed; its slots stay quarantined until the mover says it stopped."""
+        now = self._desk.now_us
+        for transfer in [t for t in self._desk.state.transfers.values() if t.open and t.deadline_us < now]:
+            fail_transfer(self._desk, transfer.id, reason="deadline passed", stopped=False)

@@ -1,0 +1,75 @@
+"""What a mover is: it copies the blocks of one job from tier to tier and reports how that went.
+
+Rules
+1. A mover moves only what an acknowledged `…Started` event says, and never decides.
+2. Every submitted job is reported in the end, block by block or as a whole; a block that failed is never reported good.
+3. Until a block's report says `stopped`, the mover may still write its destination slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from kvbm_events.schema import TierName, TransferStarted, to_slots, unpack_keys
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """One batch of blocks to copy: block i from `source_slots[i]` to `slots[i]`, before `deadline_us`."""
+
+    transfer: str
+    source: TierName
+    tier: TierName
+    source_slots: Sequence[int]
+    slots: Sequence[int]
+    keys: Sequence[str]
+    deadline_us: int
+
+    @classmethod
+    def of(cls, event: TransferStarted) -> Job:
+        """The job that an event orders."""
+        return cls(
+            transfer=event.transfer,
+            source=event.source,
+            tier=event.tier,
+            source_slots=to_slots(event.source_slots),
+            slots=to_slots(event.slots),
+            keys=unpack_keys(event.keys),
+            deadline_us=event.deadline_us,
+        )
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What became of some blocks of a job.
+
+    :ivar slots: the destination slots that this report speaks of
+    :ivar reason: why they failed; empty where they arrived
+    :ivar stopped: whether the mover writes to them no more
+    :ivar length_bytes: of each block that arrived
+    :ivar checksums: xxh3-64 of each block that arrived, 16 hex digits each
+    """
+
+    transfer: str
+    slots: Sequence[int]
+    reason: str = ""
+    stopped: bool = True
+    length_bytes: int = 0
+    checksums: str = ""
+
+
+class Mover(Protocol):
+    """Copies blocks. Called from the owner's thread, and never blocks it."""
+
+    def submit(self, job: Job) -> None:
+        """Take a job."""
+        ...
+
+    def poll(self) -> list[Report]:
+        """Reports that have come since the last poll."""
+        ...
+
+    def close(self) -> None:
+        """Stop; what was not reported until here is not reported any more."""
+        ...
