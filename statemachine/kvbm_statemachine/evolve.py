@@ -26,10 +26,11 @@ from kvbm_events.schema import (
     Released,
 )
 from kvbm_events.schema.errors import IllegalTransition, RefusedError
+from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.effects import blocks, evictions, lookups, opening, transfers
 from kvbm_statemachine.state import State
 
-_HANDLERS: dict[type[AnyEvent], Callable[[State, Any], None]] = {
+_HANDLERS: dict[type[AnyEvent], Callable[[State, Any, Columns | None], None]] = {
     Opened: opening.opened,
     Allocated: blocks.allocated,
     Registered: blocks.registered,
@@ -45,8 +46,8 @@ _HANDLERS: dict[type[AnyEvent], Callable[[State, Any], None]] = {
 }
 
 
-def evolve(state: State, event: AnyEvent) -> None:
-    """Apply the next event.
+def evolve(state: State, event: AnyEvent, columns: Columns | None = None) -> None:
+    """Apply the next event; `columns` are its own, where the caller has them unpacked.
 
     Raises:
         IllegalTransition: the event is not the next one, or the table does not allow it; the state is untouched.
@@ -59,7 +60,7 @@ def evolve(state: State, event: AnyEvent) -> None:
             hint="feed events through a Sequencer",
         )
     try:
-        _HANDLERS[kind](state, event)
+        _HANDLERS[kind](state, event, columns)
     except IllegalTransition:
         raise
     except RefusedError as refusal:  # the event names a tier, request or transfer that is not there

@@ -16,13 +16,15 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TypeVar
 
-from kvbm_events.schema import ROOT, to_runs
+from msgspec import Struct
+
+from kvbm_events.schema import ROOT, Runs, to_runs
 
 NO_SLOT = -1
 K = TypeVar("K", int, str)
 
 
-class Chain:
+class Chain(Struct, eq=False):
     """Blocks in prefix order, each the parent of the next.
 
     :ivar base: position of the first block; positions go on growing over a split, so that a block keeps its own
@@ -31,15 +33,14 @@ class Chain:
     :ivar pins: how often each pinned slot is pinned
     """
 
-    __slots__ = ("base", "condemned", "id", "keys", "parent_key", "parent_slot", "pins", "slots")
-
-    def __init__(self, chain_id: int, base: int, parent_key: str, parent_slot: int) -> None:
-        self.id, self.base = chain_id, base
-        self.parent_key, self.parent_slot = parent_key, parent_slot
-        self.keys: list[str] = []
-        self.slots: list[int] = []
-        self.pins: dict[int, int] = {}
-        self.condemned = False
+    id: int
+    base: int
+    parent_key: str
+    parent_slot: int
+    keys: list[str]
+    slots: list[int]
+    pins: dict[int, int] = {}
+    condemned: bool = False
 
     @property
     def end(self) -> int:
@@ -112,29 +113,33 @@ class Lineage:
             last = part[-1]
         return True
 
-    def grow(self, parent_key: str, keys: list[str], slots: list[int]) -> Chain:
-        """Add new blocks in a row behind the block with `parent_key`; the chain that they ended up in."""
+    def grow(self, parent_key: str, keys: list[str], slots: list[int], runs: Runs) -> Chain:
+        """Add new blocks in a row behind the block with `parent_key`; the chain that they ended up in.
+
+        `runs` are the same slots as `slots`. The lists become the chain's own.
+        """
         parent_slot = self.index.get(parent_key, NO_SLOT)
         chain = self._chain_at[parent_slot] if parent_slot != NO_SLOT else None
-        if chain is None or chain.slots[-1] != parent_slot:
-            chain = self.new_chain(chain.end if chain else 0, parent_key, parent_slot)
-        start = chain.end
-        chain.keys += keys
-        chain.slots += slots
-        self._place(chain, slots, start)
+        if chain is not None and chain.slots[-1] == parent_slot:
+            start = chain.end
+            chain.keys += keys
+            chain.slots += slots
+        else:
+            start = self._position[parent_slot] + 1 if chain is not None else 0
+            chain = self._new_chain(start, parent_key, parent_slot, keys, slots)
+        self._place(chain, runs, start)
         self.index.update(zip(keys, slots, strict=True))
         if self.orphans:
             self._adopt(keys)
         return chain
 
-    def new_chain(self, base: int, parent_key: str, parent_slot: int) -> Chain:
-        """An empty chain below a block, or an orphan where `parent_slot` is `NO_SLOT`."""
-        chain = Chain(self.next_id, base, parent_key, parent_slot)
+    def _new_chain(self, base: int, parent_key: str, parent_slot: int, keys: list[str], slots: list[int]) -> Chain:
+        chain = Chain(self.next_id, base, parent_key, parent_slot, keys, slots)
         self.next_id += 1
         self.chains[chain.id] = chain
         if parent_slot != NO_SLOT:
             self._link(chain, parent_slot)
-        elif parent_key != ROOT:
+        elif parent_key:
             self.orphans.setdefault(parent_key, []).append(chain)
         return chain
 
@@ -153,31 +158,30 @@ class Lineage:
             del pins[slot]
         return chain
 
-    def cut(self, chain: Chain, count: int) -> Chain | None:
-        """Take the last `count` blocks, all loose, out of the tier. The parent chain that this loosened, if any."""
-        keys, slots = chain.keys[-count:], chain.slots[-count:]
+    def cut(self, chain: Chain, count: int, runs: Runs) -> Chain | None:
+        """Take the last `count` blocks, all loose, out of the tier. The parent chain that this loosened, if any.
+
+        `runs` are the slots of these blocks.
+        """
+        is_whole = count == len(chain.slots)
         if not chain.condemned:
-            deque(map(self.index.pop, keys), maxlen=0)
-        for first, size in to_runs(slots):
+            deque(map(self.index.pop, chain.keys if is_whole else chain.keys[-count:]), maxlen=0)
+        for first, size in runs:
             self._chain_at[first : first + size] = [None] * size
-        del chain.keys[-count:], chain.slots[-count:]
-        if chain.slots:
+        if not is_whole:
+            del chain.keys[-count:], chain.slots[-count:]
             return None
         del self.chains[chain.id]
         return self._unlink(chain)
 
     def split(self, chain: Chain, at: int) -> Chain:
         """Make the blocks from index `at` on a chain of their own, child of the block before them."""
-        parent_slot = chain.slots[at - 1]
-        tail = Chain(self.next_id, chain.base + at, chain.keys[at - 1], parent_slot)
-        self.next_id += 1
-        self.chains[tail.id] = tail
-        tail.keys, tail.slots = chain.keys[at:], chain.slots[at:]
+        keys, slots = chain.keys[at:], chain.slots[at:]
         del chain.keys[at:], chain.slots[at:]
-        self._place(tail, tail.slots, tail.base)
+        tail = self._new_chain(chain.end, chain.keys[-1], chain.slots[-1], keys, slots)
+        self._place(tail, to_runs(slots), tail.base)
         moved = [slot for slot in chain.pins if self._position[slot] >= tail.base]
         tail.pins = {slot: chain.pins.pop(slot) for slot in moved}
-        self._link(tail, parent_slot)
         return tail
 
     def condemn(self, chain: Chain) -> None:
@@ -205,7 +209,7 @@ class Lineage:
     def restore(self, chain: Chain) -> None:
         """Take over a chain of a snapshot; `relink` follows when all are there."""
         self.chains[chain.id] = chain
-        self._place(chain, chain.slots, chain.base)
+        self._place(chain, to_runs(chain.slots), chain.base)
         if not chain.condemned:
             self.index.update(zip(chain.keys, chain.slots, strict=True))
 
@@ -218,8 +222,8 @@ class Lineage:
             elif chain.parent_key != ROOT:
                 self.orphans.setdefault(chain.parent_key, []).append(chain)
 
-    def _place(self, chain: Chain, slots: list[int], start: int) -> None:
-        for first, size in to_runs(slots):
+    def _place(self, chain: Chain, runs: Runs, start: int) -> None:
+        for first, size in runs:
             self._chain_at[first : first + size] = [chain] * size
             self._position[first : first + size] = range(start, start + size)
             start += size

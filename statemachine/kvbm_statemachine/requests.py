@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from kvbm_events.schema import Runs, TierName, split_runs, to_runs, to_slots, total
 from kvbm_events.schema.errors import IllegalTransition
 
 
-class Request:
+class Request(Struct, eq=False):
     """One open request.
 
     :ivar allocated: by tier, the slots that it was given and has not registered, in the order given
     :ivar pins: by tier, the registered slots that it pins: the deepest block of each prefix that it uses
     """
 
-    __slots__ = ("allocated", "name", "pins", "priority")
-
-    def __init__(self, name: str, priority: int) -> None:
-        self.name, self.priority = name, priority
-        self.allocated: dict[TierName, Runs] = {}
-        self.pins: dict[TierName, list[int]] = {}
+    name: str
+    priority: int
+    allocated: dict[TierName, Runs] = {}
+    pins: dict[TierName, list[int]] = {}
 
     def without(self, tier: TierName, part: Runs) -> Runs:
         """What stays allocated in the tier if `part` goes.

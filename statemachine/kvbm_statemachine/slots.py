@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from kvbm_events.schema import Runs, total
+from kvbm_events.schema import Runs
 from kvbm_events.schema.errors import IllegalTransition
-from kvbm_statemachine.table import TABLE, SlotState, Step
+from kvbm_statemachine.table import SlotState, Transition
 
 _FREE_RUN = re.compile(rb"\x00+")
+_FILL = [bytes((state,)) for state in SlotState]
 _MAX_HINTS = 256
 
 
@@ -34,39 +35,43 @@ class Slots:
         """How many slots are in this state."""
         return self.states.count(state)
 
-    def check(self, step: Step, runs: Runs) -> None:
+    def check(self, step: Transition, runs: Runs) -> None:
         """Whether every slot of the runs may take the step.
 
         Raises:
             IllegalTransition: one may not, does not exist, or is named twice; the message names it.
         """
-        before = TABLE[step].before
+        before, _, cause = step
         states, capacity = self.states, len(self.states)
         for first, count in runs:
             end = first + count
             if first < 0 or count < 1 or end > capacity:
-                raise IllegalTransition(
-                    f"{step.name} of slots {first}..{end - 1}", why=f"the tier has {capacity} slots"
-                )
-            if states.count(before, first, end) != count:
+                raise IllegalTransition(f"{cause}: slots {first}..{end - 1}", why=f"the tier has {capacity} slots")
+            if states[first] != before or (count > 1 and states.count(before, first, end) != count):
                 slot = next(i for i in range(first, end) if states[i] != before)
                 state = SlotState(states[slot]).name.lower()
-                raise IllegalTransition(f"{step.name} of slot {slot}", why=f"it is {state}, not {before.name.lower()}")
+                raise IllegalTransition(f"{cause}: slot {slot}", why=f"it is {state}, not {before.name.lower()}")
         if len(runs) > 1:
             _check_apart(step, runs)
 
-    def move(self, step: Step, runs: Runs) -> None:
+    def move(self, step: Transition, runs: Runs) -> None:
         """Take the step, which `check` has allowed."""
-        before, _, after = TABLE[step]
-        states = self.states
+        before, after, _ = step
+        states, moved = self.states, 0
         for first, count in runs:
-            states[first : first + count] = bytes((after,)) * count
-        if before is SlotState.FREE:
-            self.free -= total(runs)
-        elif after is SlotState.FREE:
-            self.free += total(runs)
-            self._hints.extend(runs)
-            del self._hints[:-_MAX_HINTS]
+            if count == 1:
+                states[first] = after
+            else:
+                states[first : first + count] = _FILL[after] * count
+            moved += count
+        if before == SlotState.FREE:
+            self.free -= moved
+        elif after == SlotState.FREE:
+            self.free += moved
+            hints = self._hints
+            hints += runs
+            if len(hints) > _MAX_HINTS:
+                del hints[: -_MAX_HINTS // 2]
 
     def restore(self, states: bytes) -> None:
         """Take over the states of a snapshot."""
@@ -79,13 +84,12 @@ class Slots:
         states, hints = self.states, self._hints
         while count and hints:
             first, size = hints.pop()
-            if states.count(SlotState.FREE, first, first + size) != size:
-                continue
             if size > count:
                 hints.append((first + count, size - count))
                 size = count
-            found.append((first, size))
-            count -= size
+            if states.count(0, first, first + size) == size:
+                found.append((first, size))
+                count -= size
         return found + self._search(count, found) if count else found
 
     def _search(self, count: int, taken: Runs) -> Runs:
@@ -108,9 +112,9 @@ class Slots:
         return found
 
 
-def _check_apart(step: Step, runs: Runs) -> None:
+def _check_apart(step: Transition, runs: Runs) -> None:
     end = -1
     for first, count in sorted(runs):
         if first < end:
-            raise IllegalTransition(f"{step.name} of slot {first}", why="the event names it twice")
+            raise IllegalTransition(f"{step.cause}: slot {first}", why="the event names it twice")
         end = first + count

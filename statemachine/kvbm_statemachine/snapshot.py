@@ -174,19 +174,17 @@ def _dump_transfer(transfer: Transfer) -> TransferDump:
 def _load(dumped: StateDump) -> State:
     state = State()
     state.epoch, state.n, state.namespace = dumped.epoch, dumped.n, dumped.namespace
-    state.tiers = {tier.spec.tier: _load_tier(tier) for tier in dumped.tiers}
-    state.incoming = {name: set() for name in state.tiers}
+    state.transfers = {part.id: _load_transfer(part) for part in dumped.transfers}
+    state.set_tiers({tier.spec.tier: _load_tier(tier) for tier in dumped.tiers})
     for part in dumped.requests:
         request = state.requests[part.name] = Request(part.name, part.priority)
         request.allocated, request.pins = part.allocated, part.pins
         for name, slots in part.pins.items():
             for slot in slots:
                 state.tiers[name].lineage.pin(slot)
-    for each in dumped.transfers:
-        transfer = state.transfers[each.id] = _load_transfer(each)
-        state.incoming[transfer.tier].update(transfer.keys[at] for at in transfer.open.values())
+    for transfer in state.transfers.values():
         if transfer.has_source:
-            state.tiers[transfer.source].lineage.pin(transfer.source_slot)
+            state.tiers[transfer.source].pin(transfer.source_slot)
     for tier in state.tiers.values():
         for chain in tier.lineage.chains.values():
             tier.policy.loosened(chain)
@@ -198,8 +196,8 @@ def _load_tier(dumped: TierDump) -> Tier:
     tier.slots.restore(dumped.states)
     tier.seen[:] = dumped.seen
     for part in dumped.chains:
-        chain = Chain(part.id, part.base, part.parent_key, part.parent_slot)
-        chain.keys, chain.slots, chain.condemned = unpack_keys(part.keys), to_slots(part.slots), part.condemned
+        keys, slots = unpack_keys(part.keys), to_slots(part.slots)
+        chain = Chain(part.id, part.base, part.parent_key, part.parent_slot, keys, slots, {}, part.condemned)
         tier.lineage.restore(chain)
     tier.lineage.relink(dumped.next_chain)
     tier.policy.load(dumped.policy)

@@ -28,6 +28,7 @@ class State:
         self.requests: dict[str, Request] = {}
         self.transfers: dict[str, Transfer] = {}
         self.incoming: dict[TierName, set[str]] = {}
+        self._selecting: list[TierName] = []
 
     def tier(self, name: TierName) -> Tier:
         """A tier by its name.
@@ -35,13 +36,14 @@ class State:
         Raises:
             UnknownTier: the instance was opened without it.
         """
-        if name not in self.tiers:
+        tier = self.tiers.get(name)
+        if tier is None:
             raise UnknownTier(
                 f"this instance has no tier {name!r}",
                 why=f"it was opened with {', '.join(self.tiers) or 'none'}",
                 hint="open it with the tier in its plan",
             )
-        return self.tiers[name]
+        return tier
 
     def request(self, name: str) -> Request:
         """An open request by its name.
@@ -49,13 +51,14 @@ class State:
         Raises:
             UnknownRequest: it is not open.
         """
-        if name not in self.requests:
+        request = self.requests.get(name)
+        if request is None:
             raise UnknownRequest(
                 f"no request {name[:80]!r} is open",
                 why="it was released, its lease ran out, or it never asked for anything",
                 hint="match or allocate first",
             )
-        return self.requests[name]
+        return request
 
     def transfer(self, transfer_id: str) -> Transfer:
         """An open transfer by its id.
@@ -70,6 +73,20 @@ class State:
                 hint="a late or second report can be dropped",
             )
         return self.transfers[transfer_id]
+
+    @property
+    def selecting(self) -> list[TierName]:
+        """The tiers above one that takes only blocks seen often enough."""
+        return self._selecting
+
+    def set_tiers(self, tiers: dict[TierName, Tier]) -> None:
+        """Take over the tiers of an epoch, with the keys that its transfers are bringing."""
+        self.tiers = tiers
+        self.incoming = {name: set() for name in tiers}
+        for transfer in self.transfers.values():
+            self.incoming[transfer.tier].update([transfer.keys[at] for at in transfer.open.values()])
+        below = [(name, self.below(name)) for name in tiers]
+        self._selecting = [name for name, tier in below if tier and tier.spec.admission == "selective"]
 
     def below(self, name: TierName) -> Tier | None:
         """The next lower tier that the instance has."""

@@ -5,7 +5,7 @@ The diagram in `statemachine/README.md` is printed from this table (`python -m k
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import IntEnum
 from typing import NamedTuple
 
 
@@ -25,31 +25,34 @@ class SlotState(IntEnum):
 
 
 class Transition(NamedTuple):
-    """One row: from which state, by which event in which role, to which state."""
+    """One row: from which state, to which state, by which event in which role."""
 
     before: SlotState
-    cause: str
     after: SlotState
+    cause: str
 
 
-class Step(Enum):
-    """Every step that a slot can take; the value is its row."""
-
-    ALLOCATED = Transition(SlotState.FREE, "Allocated", SlotState.ALLOCATED)
-    RESERVED = Transition(SlotState.FREE, "…Started (destination)", SlotState.ALLOCATED)
-    REGISTERED = Transition(SlotState.ALLOCATED, "Registered", SlotState.REGISTERED)
-    DUPLICATE = Transition(SlotState.ALLOCATED, "Registered, …Completed (key exists)", SlotState.FREE)
-    GIVEN_BACK = Transition(SlotState.ALLOCATED, "Released", SlotState.FREE)
-    ARRIVED = Transition(SlotState.ALLOCATED, "…Completed", SlotState.REGISTERED)
-    FAILED = Transition(SlotState.ALLOCATED, "…Failed (stopped)", SlotState.FREE)
-    DOUBTFUL = Transition(SlotState.ALLOCATED, "…Failed (not stopped)", SlotState.QUARANTINED)
-    CLEARED = Transition(SlotState.QUARANTINED, "…Failed (stopped)", SlotState.FREE)
-    MATCHED = Transition(SlotState.REGISTERED, "Matched, …Started (source)", SlotState.REGISTERED)
-    UNHELD = Transition(SlotState.REGISTERED, "Released, …Completed, …Failed (source)", SlotState.REGISTERED)
-    EVICTED = Transition(SlotState.REGISTERED, "Evicted", SlotState.FREE)
-    CONDEMNED = Transition(SlotState.REGISTERED, "Evicted (corrupt, held)", SlotState.CONDEMNED)
-    LAST_UNHELD = Transition(SlotState.CONDEMNED, "Released, …Completed, …Failed (last holder)", SlotState.FREE)
+_FREE, _ALLOCATED, _REGISTERED, _CONDEMNED, _QUARANTINED = SlotState
 
 
-TABLE: dict[Step, Transition] = {step: step.value for step in Step}
-"""The whole machine: a pair of state and step that is not here cannot happen."""
+class Step:
+    """The rows by name. A plain class, since looking a member of an Enum up costs more than the step itself."""
+
+    ALLOCATED = Transition(_FREE, _ALLOCATED, "Allocated")
+    RESERVED = Transition(_FREE, _ALLOCATED, "…Started (destination)")
+    REGISTERED = Transition(_ALLOCATED, _REGISTERED, "Registered")
+    DUPLICATE = Transition(_ALLOCATED, _FREE, "Registered, …Completed (key exists)")
+    GIVEN_BACK = Transition(_ALLOCATED, _FREE, "Released")
+    ARRIVED = Transition(_ALLOCATED, _REGISTERED, "…Completed")
+    FAILED = Transition(_ALLOCATED, _FREE, "…Failed (stopped)")
+    DOUBTFUL = Transition(_ALLOCATED, _QUARANTINED, "…Failed (not stopped)")
+    CLEARED = Transition(_QUARANTINED, _FREE, "…Failed (now stopped)")
+    MATCHED = Transition(_REGISTERED, _REGISTERED, "Matched, …Started (source)")
+    UNHELD = Transition(_REGISTERED, _REGISTERED, "Released, …Completed, …Failed (source)")
+    EVICTED = Transition(_REGISTERED, _FREE, "Evicted")
+    CONDEMNED = Transition(_REGISTERED, _CONDEMNED, "Evicted (corrupt, held)")
+    LAST_UNHELD = Transition(_CONDEMNED, _FREE, "Released, …Completed, …Failed (last holder)")
+
+
+TABLE: tuple[Transition, ...] = tuple(row for row in vars(Step).values() if isinstance(row, Transition))
+"""The whole machine: what is not a row here cannot happen to a slot."""

@@ -6,7 +6,7 @@ from kvbm_events.schema import Runs, TierName, TierSpec, to_runs
 from kvbm_statemachine.lineage import Chain, Lineage
 from kvbm_statemachine.policies import make_policy
 from kvbm_statemachine.slots import Slots
-from kvbm_statemachine.table import SlotState, Step
+from kvbm_statemachine.table import SlotState, Step, Transition
 
 _ONE_MORE = bytes(min(seen + 1, 255) for seen in range(256))
 
@@ -14,33 +14,29 @@ _ONE_MORE = bytes(min(seen + 1, 255) for seen in range(256))
 class Tier:
     """See the module. Its parts are changed by `evolve` only.
 
+    :ivar name: g1 to g4
+    :ivar observed: whether an engine decides here and we record
     :ivar seen: by slot, how often the block was registered or found, up to 255; kept for the admission below
     """
 
     def __init__(self, spec: TierSpec) -> None:
+        self.name: TierName = spec.tier
+        self.observed = spec.control == "observed"
         self.spec = spec
         self.slots = Slots(spec.capacity)
         self.lineage = Lineage(spec.capacity)
         self.policy = make_policy(spec.policy, self.lineage, spec.capacity)
         self.seen = bytearray(spec.capacity)
 
-    @property
-    def name(self) -> TierName:
-        """g1 to g4."""
-        return self.spec.tier
+    def add(self, step: Transition, parent: str, keys: list[str], slots: list[int], runs: Runs) -> Chain:
+        """Register new blocks in a row, `runs` being the same slots as `slots`; their chain.
 
-    @property
-    def observed(self) -> bool:
-        """Whether an engine decides here and we record."""
-        return self.spec.control == "observed"
-
-    def add(self, step: Step, parent: str, keys: list[str], slots: list[int]) -> None:
-        """Register new blocks in a row."""
-        runs = to_runs(slots)
+        The policy is still to be told, once they are held by whom they should be.
+        """
         self.slots.move(step, runs)
         for first, count in runs:
             self.seen[first : first + count] = b"\x01" * count
-        self.policy.registered(self.lineage.grow(parent, keys, slots), len(keys))
+        return self.lineage.grow(parent, keys, slots, runs)
 
     def touch(self, slot: int) -> None:
         """A look-up found the prefix that ends in this block."""
@@ -61,10 +57,10 @@ class Tier:
         """Let go of a block; what was condemned and is not held any more becomes free."""
         self._loosened(self.lineage.unpin(slot))
 
-    def cut(self, chain: Chain, count: int, *, for_room: bool) -> None:
-        """Evict the last `count` blocks of a chain, all loose."""
+    def cut(self, chain: Chain, runs: Runs, count: int, *, for_room: bool) -> None:
+        """Evict the last `count` blocks of a chain, all loose; `runs` are their slots."""
         self.policy.leaving(chain, count, for_room=for_room)
-        self._free(Step.EVICTED, chain, count)
+        self._free(Step.EVICTED, chain, runs, count)
 
     def condemn(self, chain: Chain, count: int) -> None:
         """Evict the last `count` blocks of a chain though somebody holds them: their slots stay until nobody does."""
@@ -86,9 +82,8 @@ class Tier:
             for child in list(self.lineage.branches.get(slot, ())):
                 self.lineage.disown(child)
 
-    def _free(self, step: Step, chain: Chain, count: int) -> None:
-        runs: Runs = to_runs(chain.slots[-count:])
-        parent = self.lineage.cut(chain, count)
+    def _free(self, step: Transition, chain: Chain, runs: Runs, count: int) -> None:
+        parent = self.lineage.cut(chain, count, runs)
         self.slots.move(step, runs)
         if parent:
             self._loosened(parent)
@@ -97,7 +92,7 @@ class Tier:
         if not chain.condemned:
             self.policy.loosened(chain)
         elif loose := self.lineage.loose(chain):
-            self._free(Step.LAST_UNHELD, chain, loose)
+            self._free(Step.LAST_UNHELD, chain, to_runs(chain.slots[-loose:]), loose)
 
     def counts(self) -> dict[str, int]:
         """Slots by state, by the state's name in lower case."""

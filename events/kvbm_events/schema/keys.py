@@ -42,7 +42,8 @@ def check_keys(keys: Sequence[str]) -> str:
         InvalidCommand: a key is not 32 lower-case hex digits; the message names the first one.
     """
     packed = "".join(keys)
-    if is_packed(packed) and set(map(len, keys)) <= {KEY_DIGITS}:
+    of_one_length = len(keys) < 2 or set(map(len, keys)) == {KEY_DIGITS}  # noqa: PLR2004 - two can differ, one cannot
+    if of_one_length and len(packed) == KEY_DIGITS * len(keys) and is_packed(packed):
         return packed
     wrong = next(key for key in keys if len(key) != KEY_DIGITS or not is_packed(key))
     raise InvalidCommand(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 Run = tuple[int, int]
@@ -12,11 +12,12 @@ Runs = list[Run]
 
 def to_runs(slots: Sequence[int]) -> Runs:
     """Slots in their order as runs of neighbours, ascending inside a run."""
-    if not slots:
+    size = len(slots)
+    if not size:
         return []
-    first, count = slots[0], len(slots)
-    if slots[-1] - first == count - 1 and list(slots) == list(range(first, first + count)):
-        return [(first, count)]
+    first = slots[0]
+    if size == 1 or (slots[-1] - first == size - 1 and [*slots] == [*range(first, first + size)]):
+        return [(first, size)]
     runs: Runs = []
     count = 0
     for slot in slots:
@@ -29,18 +30,23 @@ def to_runs(slots: Sequence[int]) -> Runs:
     return runs
 
 
-def to_slots(runs: Iterable[Run]) -> list[int]:
+def to_slots(runs: Runs) -> list[int]:
     """Every slot of the runs, in order."""
-    return list(chain.from_iterable(range(first, first + count) for first, count in runs))
+    if len(runs) == 1:
+        first, count = runs[0]
+        return [*range(first, first + count)] if count > 1 else [first]
+    return [*chain.from_iterable([range(first, first + count) for first, count in runs])]
 
 
-def total(runs: Iterable[Run]) -> int:
+def total(runs: Runs) -> int:
     """How many slots the runs hold."""
-    return sum(count for _, count in runs)
+    return runs[0][1] if len(runs) == 1 else sum([count for _, count in runs])
 
 
 def split_runs(runs: Runs, size: int) -> tuple[Runs, Runs]:
     """The first `size` slots of the runs, and the rest."""
+    if runs and runs[0][1] == size:
+        return runs[:1], runs[1:]
     head: Runs = []
     for i, (first, count) in enumerate(runs):
         if count >= size:

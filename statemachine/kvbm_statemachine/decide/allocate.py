@@ -17,6 +17,7 @@ from kvbm_events.schema import (
     to_slots,
 )
 from kvbm_events.schema.errors import IllegalTransition, InvalidCommand, TierFull
+from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.decide.desk import Desk, check_priority
 from kvbm_statemachine.policies import Victims
 from kvbm_statemachine.tier import Tier
@@ -73,46 +74,49 @@ def make_room(desk: Desk, tier: Tier, count: int, request: str) -> None:
     if short <= 0:
         return
     victims = [] if tier.observed else tier.policy.victims(short)
-    if sum(size for _, size in victims) < short:
+    found = sum([size for _, size in victims])
+    if found < short:
         raise TierFull(
             f"{tier.name} has no room for {count} blocks",
-            why=f"{tier.slots.free} of {tier.spec.capacity} slots are free, "
-            f"{sum(size for _, size in victims)} more can be evicted, the others are held",
+            why=f"{tier.slots.free} of {tier.spec.capacity} slots are free, {found} more can be evicted, "
+            "the others are held",
             hint="release requests, wait for transfers, or give the tier more slots",
         )
-    evict_victims(desk, tier, victims, request)
+    for columns in _columns(victims):
+        _evict(desk, tier, columns, request)
 
 
-def evict_victims(desk: Desk, tier: Tier, victims: list[Victims], request: str) -> None:
-    """Evict what a policy chose, in as few events as the limit of blocks allows."""
-    slots: list[int] = []
-    keys: list[str] = []
+def _columns(victims: list[Victims]) -> list[Columns]:
+    """What a policy chose, event by event."""
+    if len(victims) == 1 and victims[0][1] <= MAX_BLOCKS:
+        chain, count = victims[0]
+        return [Columns(chain.keys[-count:], chain.slots[-count:])]
+    events = [Columns([], [])]
     gone: dict[int, int] = {}
-    for chain, size in victims:
-        left = size
+    for chain, left in victims:
         while left:
+            keys, slots = events[-1]
             count = min(left, MAX_BLOCKS - len(slots))
-            end = len(chain.slots) - gone.get(chain.id, 0)
-            slots += chain.slots[end - count : end]
+            taken = gone.get(chain.id, 0)
+            end = len(chain.slots) - taken
             keys += chain.keys[end - count : end]
-            gone[chain.id] = gone.get(chain.id, 0) + count
-            left -= count
+            slots += chain.slots[end - count : end]
+            gone[chain.id] = taken + count
+            left -= count  # noqa: PLW2901 - what is left of these victims
             if len(slots) == MAX_BLOCKS:
-                _evict(desk, tier, slots, keys, request)
-                slots, keys, gone = [], [], {}
-    if slots:
-        _evict(desk, tier, slots, keys, request)
+                events.append(Columns([], []))
+    return [columns for columns in events if columns.slots]
 
 
-def _evict(desk: Desk, tier: Tier, slots: list[int], keys: list[str], request: str) -> None:
+def _evict(desk: Desk, tier: Tier, columns: Columns, request: str) -> None:
     state = desk.state
     event = Evicted(
         epoch=state.epoch,
         n=state.n + 1,
         at_us=desk.now_us,
-        tier=tier.name,
-        slots=to_runs(slots),
-        keys="".join(keys),
+        tier=tier.spec.tier,
+        slots=to_runs(columns.slots),
+        keys="".join(columns.keys),
         reason="capacity",
         actor=tier.policy.name,
         request=request,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from kvbm_events.schema import AnyEvent
 from kvbm_events.schema.errors import InvalidCommand, TooManyRequests
+from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.evolve import evolve
 from kvbm_statemachine.state import MAX_REQUESTS, State
 
@@ -24,9 +25,9 @@ class Desk:
     def __init__(self, state: State, sink: Callable[[AnyEvent], None], now_us: int = 0) -> None:
         self.state, self.sink, self.now_us = state, sink, now_us
 
-    def emit(self, event: AnyEvent) -> None:
-        """Apply an event and pass it on."""
-        evolve(self.state, event)
+    def emit(self, event: AnyEvent, columns: Columns | None = None) -> None:
+        """Apply an event and pass it on; `columns` are its own, where they are at hand."""
+        evolve(self.state, event, columns)
         self.sink(event)
 
     def check_request(self, name: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvbm_events.schema import MAX_BLOCKS, ROOT, Registered, TierName, check_keys, to_runs
+from kvbm_events.schema import MAX_BLOCKS, ROOT, Registered, Runs, TierName, check_keys, to_runs
 from kvbm_events.schema.errors import IllegalTransition, InvalidCommand
+from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.decide.desk import Desk
+from kvbm_statemachine.requests import Request
 from kvbm_statemachine.tier import Tier
 
 
@@ -30,34 +32,32 @@ def register(
         UnknownTier, UnknownRequest: as they say.
     """
     place = desk.state.tier(tier)
-    packed = _check(desk, place, request, slots, keys, parent)
+    holder = desk.state.request(request)
+    packed = check_keys(keys)
+    runs = to_runs(slots)
+    if parent != ROOT:
+        check_keys([parent])
+    if not keys or len(keys) != len(slots):
+        raise InvalidCommand(f"{len(keys)} keys for {len(slots)} slots", why="one key a slot, and at least one")
     if len(keys) <= MAX_BLOCKS:
-        return _register(desk, place, request, list(slots), keys, packed, parent)
+        return _register(desk, place, request, list(slots), list(keys), packed, runs, parent)
+    _check_whole(place, holder, runs, keys, parent)
     final: list[int] = []
     for at in range(0, len(keys), MAX_BLOCKS):
-        part = keys[at : at + MAX_BLOCKS]
+        part, own = list(keys[at : at + MAX_BLOCKS]), list(slots[at : at + MAX_BLOCKS])
         above = keys[at - 1] if at else parent
-        final += _register(desk, place, request, list(slots[at : at + MAX_BLOCKS]), part, "".join(part), above)
+        final += _register(desk, place, request, own, part, "".join(part), to_runs(own), above)
     return final
 
 
-def _check(desk: Desk, tier: Tier, request: str, slots: Sequence[int], keys: Sequence[str], parent: str) -> str:
-    holder = desk.state.request(request)
-    packed = check_keys(keys)
-    if parent != ROOT:
-        check_keys([parent])
-    if not keys or len(keys) != len(slots) or len(set(keys)) != len(keys):
-        raise InvalidCommand(f"{len(keys)} keys for {len(slots)} slots", why="one key a slot, at least one, none twice")
+def _check_whole(tier: Tier, holder: Request, runs: Runs, keys: Sequence[str], parent: str) -> None:
+    """Refuse beforehand what would be refused in the second event or a later one."""
+    if len(set(keys)) != len(keys):
+        raise InvalidCommand(f"{len(keys)} keys to register", why="one is named twice")
     try:
-        holder.without(tier.name, to_runs(slots))
+        holder.without(tier.name, runs)
     except IllegalTransition as error:
-        raise InvalidCommand(f"{request!r} cannot register these slots", why=str(error)) from error
-    if not tier.lineage.index.keys().isdisjoint(keys):
-        _check_parents(tier, keys, parent)
-    return packed
-
-
-def _check_parents(tier: Tier, keys: Sequence[str], parent: str) -> None:
+        raise InvalidCommand(f"{holder.name!r} cannot register these slots", why=str(error)) from error
     for at, key in enumerate(keys):
         slot = tier.lineage.index.get(key)
         above = keys[at - 1] if at else parent
@@ -70,7 +70,7 @@ def _check_parents(tier: Tier, keys: Sequence[str], parent: str) -> None:
 
 
 def _register(
-    desk: Desk, tier: Tier, request: str, slots: list[int], keys: Sequence[str], packed: str, parent: str
+    desk: Desk, tier: Tier, request: str, slots: list[int], keys: list[str], packed: str, runs: Runs, parent: str
 ) -> list[int]:
     index, state = tier.lineage.index, desk.state
     existing: list[tuple[int, int]] = []
@@ -82,12 +82,16 @@ def _register(
         at_us=desk.now_us,
         tier=tier.name,
         request=request,
-        slots=to_runs(slots),
+        slots=runs,
         keys=packed,
         parent=parent,
         existing=existing,
     )
-    desk.emit(event)
+    final = slots.copy()
+    try:
+        desk.emit(event, Columns(keys, slots))
+    except IllegalTransition as error:
+        raise InvalidCommand(f"{request!r} cannot register these blocks", why=str(error)) from error
     for at, slot in existing:
-        slots[at] = slot
-    return slots
+        final[at] = slot
+    return final

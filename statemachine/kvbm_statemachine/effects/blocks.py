@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kvbm_events.schema import Allocated, Registered, to_slots, unpack_keys
+from kvbm_events.schema import Allocated, Registered, to_runs
 from kvbm_events.schema.errors import IllegalTransition
+from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.lineage import NO_SLOT
 from kvbm_statemachine.requests import Request
 from kvbm_statemachine.state import State
-from kvbm_statemachine.table import Step
+from kvbm_statemachine.table import Step, Transition
 from kvbm_statemachine.tier import Tier
 
 
-def allocated(state: State, event: Allocated) -> None:
+def allocated(state: State, event: Allocated, _columns: Columns | None = None) -> None:
     """Free slots go to a request, which is open from here on."""
     tier = state.tier(event.tier)
     tier.slots.check(Step.ALLOCATED, event.slots)
@@ -22,22 +23,27 @@ def allocated(state: State, event: Allocated) -> None:
         request = state.requests[event.request] = Request(event.request, event.priority)
     tier.slots.move(Step.ALLOCATED, event.slots)
     request.priority = event.priority
-    request.allocated.setdefault(event.tier, []).extend(event.slots)
+    own = request.allocated.get(event.tier)
+    request.allocated[event.tier] = own + event.slots if own else event.slots
 
 
-def registered(state: State, event: Registered) -> None:
+def registered(state: State, event: Registered, columns: Columns | None = None) -> None:
     """Allocated slots get their keys; where a key exists, the request turns to that slot and its own is free."""
     tier, request = state.tier(event.tier), state.request(event.request)
-    keys, slots = unpack_keys(event.keys), to_slots(event.slots)
+    keys, slots = columns or Columns.of(event.keys, event.slots)
     rest = request.without(event.tier, event.slots)
     tier.slots.check(Step.REGISTERED, event.slots)
-    check_keys_fit(tier, keys, slots, event.existing, lambda at: keys[at - 1] if at else event.parent)
+    existing = event.existing
+    check_keys_fit(tier, keys, slots, existing, lambda at: keys[at - 1] if at else event.parent)
     request.keep(event.tier, rest)
-    if event.existing:
-        add_around(tier, Step.REGISTERED, event.parent, keys, slots, event.existing)
-    else:
-        tier.add(Step.REGISTERED, event.parent, keys, slots)
-    hold(tier, request, event.parent, event.existing[-1][1] if _ends_existing(event.existing, keys) else slots[-1])
+    if existing:
+        last = existing[-1][1] if existing[-1][0] == len(keys) - 1 else slots[-1]
+        add_around(tier, Step.REGISTERED, event.parent, keys, slots, existing)
+        hold(tier, request, event.parent, last)
+        return
+    chain = tier.add(Step.REGISTERED, event.parent, keys, slots, event.slots)
+    hold(tier, request, event.parent, chain.slots[-1])
+    tier.policy.registered(chain, len(keys))
 
 
 def check_keys_fit(
@@ -68,13 +74,15 @@ def check_keys_fit(
 
 
 def add_around(
-    tier: Tier, step: Step, parent: str, keys: list[str], slots: list[int], existing: list[tuple[int, int]]
+    tier: Tier, step: Transition, parent: str, keys: list[str], slots: list[int], existing: list[tuple[int, int]]
 ) -> None:
     """Register the new among these keys, and free the slots of those that exist."""
     start = 0
     for at, slot in [*existing, (len(keys), NO_SLOT)]:
         if at > start:
-            tier.add(step, keys[start - 1] if start else parent, keys[start:at], slots[start:at])
+            part = slots[start:at]
+            chain = tier.add(step, keys[start - 1] if start else parent, keys[start:at], part, to_runs(part))
+            tier.policy.registered(chain, len(part))
         if slot != NO_SLOT:
             tier.slots.move(Step.DUPLICATE, [(slots[at], 1)])
             tier.touch(slot)
@@ -83,16 +91,14 @@ def add_around(
 
 def hold(tier: Tier, request: Request, parent: str, slot: int) -> None:
     """Let the request hold a block; if it held the parent, the pin moves on, since the child holds the parent too."""
-    pins = request.pins.setdefault(tier.name, [])
-    if slot in pins:
-        return
-    tier.pin(slot)
-    pins.append(slot)
-    held = tier.lineage.index.get(parent, NO_SLOT)
-    if held in pins:
-        pins.remove(held)
-        tier.unpin(held)
-
-
-def _ends_existing(existing: list[tuple[int, int]], keys: list[str]) -> bool:
-    return bool(existing) and existing[-1][0] == len(keys) - 1
+    lineage, pins = tier.lineage, request.pins.get(tier.name)
+    if pins is None:
+        lineage.pin(slot)
+        request.pins[tier.name] = [slot]
+    elif slot not in pins:
+        lineage.pin(slot)
+        pins.append(slot)
+        held = lineage.index.get(parent, NO_SLOT)
+        if held in pins:
+            pins.remove(held)
+            tier.unpin(held)

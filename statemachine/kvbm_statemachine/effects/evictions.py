@@ -2,55 +2,63 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-from kvbm_events.schema import Evicted, to_runs, to_slots, unpack_keys
+from kvbm_events.schema import KEY_DIGITS, Evicted, Runs, to_runs, to_slots
 from kvbm_events.schema.errors import IllegalTransition
+from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.lineage import NO_SLOT, Chain
 from kvbm_statemachine.state import State
 from kvbm_statemachine.table import Step
 from kvbm_statemachine.tier import Tier
 
-Part = tuple[Chain, int, list[int]]
-"""Neighbours in one chain: the chain, the position of the first block, the slots."""
+Part = tuple[Chain, int, int, Runs]
+"""Neighbours in one chain: the chain, the position of the first, how many, and their slots."""
 
 
-def evicted(state: State, event: Evicted) -> None:
+def evicted(state: State, event: Evicted, _columns: Columns | None = None) -> None:
     """Blocks leave the tier, children before their parents.
 
     An owned tier evicts loose ends of chains only; corrupt blocks go at once, with all that stands on them, and their
     slots are condemned where somebody still holds them. An observed tier's engine evicts in any order.
     """
     tier = state.tier(event.tier)
-    keys, slots = unpack_keys(event.keys), to_slots(event.slots)
     tier.slots.check(Step.EVICTED, event.slots)
-    if list(map(tier.lineage.index.get, keys)) != slots:
-        raise IllegalTransition(f"Evicted from {event.tier}", why="its keys are not those of its slots")
-    parts = _parts(tier, slots)
+    parts = _parts(tier, event)
     if not tier.observed:
         _check_ends(tier, parts, held_may_go=event.reason == "corrupt")
-    for _, position, part in parts:
-        chain = tier.lineage.chain_of(part[0])
+    for chain, position, count, runs in parts:
         if tier.observed:
-            tier.sever(chain, position - chain.base, len(part))
-        if tier.lineage.loose(chain) >= len(part):
-            tier.cut(chain, len(part), for_room=event.reason == "capacity")
+            chain = tier.lineage.chain_of(runs[0][0])  # noqa: PLW2901 - an earlier part may have split it
+            tier.sever(chain, position - chain.base, count)
+        if not chain.pins or tier.lineage.loose(chain) >= count:
+            tier.cut(chain, runs, count, for_room=event.reason == "capacity")
         else:
-            tier.condemn(chain, len(part))
+            tier.condemn(chain, count)
 
 
-def _parts(tier: Tier, slots: list[int]) -> list[Part]:
+def _parts(tier: Tier, event: Evicted) -> list[Part]:
+    """The event's blocks by chain.
+
+    Raises:
+        IllegalTransition: a slot holds another key than the event says.
+    """
+    lineage, slots = tier.lineage, to_slots(event.slots)
     parts: list[Part] = []
-    at = 0
-    while at < len(slots):
-        chain, position = tier.lineage.chain_of(slots[at]), tier.lineage.position(slots[at])
+    at, end = 0, len(slots)
+    while at < end:
+        chain, position = lineage.chain_of(slots[at]), lineage.position(slots[at])
         start = position - chain.base
-        run = chain.slots[start : start + len(slots) - at]
-        part = slots[at : at + len(run)]
-        if run != part:
-            part = part[: next(i for i, (a, b) in enumerate(zip(run, part, strict=True)) if a != b)]
-        parts.append((chain, position, part))
-        at += len(part)
+        count = min(len(chain.slots) - start, end - at)
+        if chain.slots[start : start + count] != slots[at : at + count]:
+            pairs = zip(chain.slots[start:], slots[at:], strict=False)
+            count = next(i for i, (own, named) in enumerate(pairs) if own != named)
+        # The chain knows its keys: to compare them is cheaper than to unpack the event's and look each one up.
+        if "".join(chain.keys[start : start + count]) != event.keys[at * KEY_DIGITS : (at + count) * KEY_DIGITS]:
+            raise IllegalTransition(f"Evicted from {event.tier}", why="its keys are not those of its slots")
+        runs = event.slots if count == end else to_runs(slots[at : at + count])
+        parts.append((chain, position, count, runs))
+        at += count
+    if len(event.keys) != KEY_DIGITS * end:
+        raise IllegalTransition(f"Evicted from {event.tier}", why="it has more keys than slots")
     return parts
 
 
@@ -60,22 +68,24 @@ def _check_ends(tier: Tier, parts: list[Part], *, held_may_go: bool) -> None:
     Pins of child chains are lifted by parts that take the whole child. Where held blocks may go, those are the only
     pins that count.
     """
-    gone, lifted = Counter[int](), Counter[int]()
-    for chain, position, part in parts:
-        is_end = position + len(part) == chain.end - gone[chain.id]
-        if not is_end or any(
-            _pins(tier, slot, chain, held_may_go) > lifted[slot] for slot in part if slot in chain.pins
-        ):
+    gone, lifted = dict[int, int](), dict[int, int]()
+    slot_at = tier.lineage.position
+    for chain, position, count, runs in parts:
+        taken = gone.get(chain.id, 0)
+        is_held = chain.pins and any(
+            slot_at(slot) >= position and _pins(tier, slot, pins, held_may_go=held_may_go) > lifted.get(slot, 0)
+            for slot, pins in chain.pins.items()
+        )
+        if is_held or position + count != chain.end - taken:
             raise IllegalTransition(
-                f"Evicted from slots {to_runs(part)} of {tier.name}",
-                why="a child, a request or a transfer holds a block",
+                f"Evicted from slots {runs} of {tier.name}", why="a child, a request or a transfer holds a block"
             )
-        gone[chain.id] += len(part)
-        if gone[chain.id] == len(chain.slots) and chain.parent_slot != NO_SLOT:
-            lifted[chain.parent_slot] += 1
+        gone[chain.id] = taken + count
+        if taken + count == len(chain.slots) and chain.parent_slot != NO_SLOT:
+            lifted[chain.parent_slot] = lifted.get(chain.parent_slot, 0) + 1
 
 
-def _pins(tier: Tier, slot: int, chain: Chain, held_may_go: bool) -> int:  # noqa: FBT001 - private, named by its caller
+def _pins(tier: Tier, slot: int, pins: int, *, held_may_go: bool) -> int:
     if held_may_go:
         return sum(not child.condemned for child in tier.lineage.branches.get(slot, ()))
-    return chain.pins[slot]
+    return pins

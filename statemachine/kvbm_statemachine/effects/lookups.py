@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-from kvbm_events.schema import TIERS, Matched, Released
+from kvbm_events.schema import Matched, Released
 from kvbm_events.schema.errors import IllegalTransition
+from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.requests import Request
 from kvbm_statemachine.state import State
 from kvbm_statemachine.table import Step
 from kvbm_statemachine.tier import Tier
 
 
-def matched(state: State, event: Matched) -> None:
+def matched(state: State, event: Matched, _columns: Columns | None = None) -> None:
     """What was found was used, and is held by the request unless it only asked."""
-    found = [(state.tier(part.tier), part.last) for part in event.found]
-    for tier, last in found:
-        if last not in tier.lineage.index:
-            raise IllegalTransition(f"Matched key {last} in {tier.name}", why="it is not registered there")
-    request = state.requests.get(event.request)
-    if request is None and event.held:
-        request = state.requests[event.request] = Request(event.request, event.priority)
-    for tier, last in found:
-        slot = tier.lineage.index[last]
-        tier.policy.touched(slot)
-        if request and event.held:
-            pins = request.pins.setdefault(tier.name, [])
-            if slot not in pins:
+    found: list[tuple[Tier, int]] = []
+    for part in event.found:
+        tier = state.tier(part.tier)
+        slot = tier.lineage.index.get(part.last)
+        if slot is None:
+            raise IllegalTransition(f"Matched key {part.last} in {tier.name}", why="it is not registered there")
+        found.append((tier, slot))
+    request = None
+    if event.held:
+        request = state.requests.get(event.request)
+        if request is None:
+            request = state.requests[event.request] = Request(event.request, event.priority)
+    for tier, slot in found:
+        if request is not None:
+            pins = request.pins.get(tier.name)
+            if pins is None:
+                request.pins[tier.name] = [slot]
                 tier.lineage.pin(slot)
+            elif slot not in pins:
                 pins.append(slot)
-        _count_seen(state, tier, last)
+                tier.lineage.pin(slot)
+        tier.policy.touched(slot)
+    for name in state.selecting:
+        _count_seen(state.tiers[name], event)
 
 
-def released(state: State, event: Released) -> None:
+def released(state: State, event: Released, _columns: Columns | None = None) -> None:
     """Pins go, allocated slots become free; with nothing left in any tier the request is over."""
     request = state.request(event.request)
     if not event.tier:
@@ -56,9 +65,8 @@ def _let_go(tier: Tier, request: Request) -> None:
         tier.unpin(slot)
 
 
-def _count_seen(state: State, found_in: Tier, last: str) -> None:
-    """Count the use where a tier or one below it chooses what to pass on by how often it was seen."""
-    for name in TIERS[TIERS.index(found_in.name) :]:
-        tier, below = state.tiers.get(name), state.below(name)
-        if tier and below and below.spec.admission == "selective" and last in tier.lineage.index:
-            tier.count_seen(tier.lineage.index[last])
+def _count_seen(tier: Tier, event: Matched) -> None:
+    """Count what was found in this tier or above it, since the tier below chooses by how often that was."""
+    for part in event.found:
+        if part.tier <= tier.name and part.last in tier.lineage.index:
+            tier.count_seen(tier.lineage.index[part.last])

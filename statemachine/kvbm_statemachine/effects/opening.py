@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from kvbm_events.schema import Opened, TierName, TierSpec
 from kvbm_events.schema.errors import IllegalTransition
+from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.policies import POLICIES, make_policy
 from kvbm_statemachine.state import State
 from kvbm_statemachine.table import Step
 from kvbm_statemachine.tier import Tier
 
 
-def opened(state: State, event: Opened) -> None:
+def opened(state: State, event: Opened, _columns: Columns | None = None) -> None:
     """Kept tiers keep their blocks, the others start empty; requests keep what they hold, or let go of all."""
     _check(state, event)
     before, kept = state.tiers, set(event.kept)
@@ -24,12 +25,9 @@ def opened(state: State, event: Opened) -> None:
                 request.allocated.pop(tier, None)
     _cut_transfers(state, kept)
     state.namespace = event.namespace
-    state.tiers = {
-        spec.tier: _reopen(before[spec.tier], spec) if spec.tier in kept else Tier(spec) for spec in event.tiers
-    }
-    state.incoming = {name: set() for name in state.tiers}
-    for transfer in state.transfers.values():
-        state.incoming[transfer.tier].update(transfer.keys[at] for at in transfer.open.values())
+    state.set_tiers(
+        {spec.tier: _reopen(before[spec.tier], spec) if spec.tier in kept else Tier(spec) for spec in event.tiers}
+    )
 
 
 def _check(state: State, event: Opened) -> None:

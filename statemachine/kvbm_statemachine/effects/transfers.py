@@ -12,6 +12,7 @@ from kvbm_events.schema import (
     unpack_keys,
 )
 from kvbm_events.schema.errors import IllegalTransition
+from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.effects.blocks import add_around, check_keys_fit, hold
 from kvbm_statemachine.state import State
 from kvbm_statemachine.table import Step
@@ -19,7 +20,7 @@ from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Transfer
 
 
-def started(state: State, event: TransferStarted) -> None:
+def started(state: State, event: TransferStarted, _columns: Columns | None = None) -> None:
     """Free slots of the destination are reserved; the source blocks are pinned."""
     source, tier = state.tier(event.source), state.tier(event.tier)
     keys, slots = unpack_keys(event.keys), to_slots(event.source_slots)
@@ -49,7 +50,7 @@ def _why_not(state: State, source: Tier, tier: Tier, event: TransferStarted, key
     return ""
 
 
-def completed(state: State, event: TransferCompleted) -> None:
+def completed(state: State, event: TransferCompleted, _columns: Columns | None = None) -> None:
     """Destination slots are registered; the request that waits for an onboard holds them."""
     transfer, tier = _transfer(state, event), state.tier(event.tier)
     positions, slots = transfer.positions(event.slots), to_slots(event.slots)
@@ -70,7 +71,7 @@ def completed(state: State, event: TransferCompleted) -> None:
     _resolve(state, transfer, slots)
 
 
-def failed(state: State, event: TransferFailed) -> None:
+def failed(state: State, event: TransferFailed, _columns: Columns | None = None) -> None:
     """Destination slots are free if the mover is known to have stopped, else quarantined until it is."""
     transfer, tier = _transfer(state, event), state.tier(event.tier)
     slots = to_slots(event.slots)

@@ -31,11 +31,11 @@ class Policy(ABC):
 
     @abstractmethod
     def registered(self, chain: Chain, count: int) -> None:
-        """The last `count` blocks of the chain are new."""
+        """The last `count` blocks of the chain are new; who holds them has pinned them already."""
 
     @abstractmethod
     def touched(self, slot: int) -> None:
-        """A look-up found the prefix that ends in this block."""
+        """A look-up found the prefix that ends in this block; who holds it has pinned it already."""
 
     @abstractmethod
     def leaving(self, chain: Chain, count: int, *, for_room: bool) -> None:

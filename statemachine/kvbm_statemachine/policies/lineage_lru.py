@@ -37,14 +37,15 @@ class LineageLru(Policy):
         """See `Policy.registered`."""
         self._tick += 1
         self._marks[chain.id] = [(chain.end - 1, self._tick)]
-        self._push(self._tick, chain.id)
+        if chain.slots[-1] not in chain.pins:
+            self._push(self._tick, chain.id)
 
     def touched(self, slot: int) -> None:
         """See `Policy.touched`."""
         self._tick += 1
         chain = self.lineage.chain_of(slot)
         marks = self._marks[chain.id] = _marked(self._marks[chain.id], self.lineage.position(slot), self._tick)
-        if len(marks) == 1:
+        if len(marks) == 1 and slot not in chain.pins:
             self._push(self._tick, chain.id)
 
     def leaving(self, chain: Chain, count: int, *, for_room: bool) -> None:  # noqa: ARG002 - all ends are alike here
@@ -75,6 +76,23 @@ class LineageLru(Policy):
 
     def victims(self, count: int) -> list[Victims]:
         """See `Policy.victims`."""
+        queue = self._queue
+        while queue:  # mostly the first chain has enough
+            tick, chain_id = queue[0]
+            marks = self._marks.get(chain_id)
+            chain = self.lineage.chains[chain_id] if marks and marks[0][1] == tick else None
+            loose = self.lineage.loose(chain) if chain else 0
+            if not marks or not chain or not loose:
+                heappop(queue)  # out of date; or held, then `loosened` queues it again
+                continue
+            above = marks[1][0] if len(marks) > 1 else chain.base - 1
+            if count <= loose and count <= marks[0][0] - above:
+                return [(chain, count)]
+            return self._search(count)
+        return []
+
+    def _search(self, count: int) -> list[Victims]:
+        """Victims over several chains, each with those before it thought away."""
         found: list[Victims] = []
         queue, popped = self._queue, list[tuple[int, int]]()
         ends, thought = LooseEnds(self.lineage), dict[int, Marks]()
