@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Self
 
@@ -25,14 +26,17 @@ from kvbm_events.log import Log, Snapshot
 from kvbm_events.schema import (
     ROOT,
     TIERS,
+    AnyEvent,
+    Evicted,
     EvictReason,
     Opened,
     ReleaseReason,
     Requests,
     TierName,
     TierSpec,
+    total,
 )
-from kvbm_events.schema.errors import LogUnavailable
+from kvbm_events.schema.errors import LogError, LogUnavailable
 from kvbm_nats.log_thread import LogThread
 from kvbm_nats.offloader import Offloader
 from kvbm_nats.recovery import Recovered, recover
@@ -89,7 +93,12 @@ class TierStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """An owner at a glance."""
+    """An owner at a glance.
+
+    :ivar events: events of this epoch by type
+    :ivar evicted: blocks evicted in this epoch by tier
+    :ivar digest: of the state after event `n`; empty unless asked for
+    """
 
     instance: str
     namespace: str
@@ -99,6 +108,8 @@ class Status(Struct, frozen=True, kw_only=True):
     tiers: list[TierStatus]
     requests: int
     transfers: int
+    events: dict[str, int] = {}
+    evicted: dict[TierName, int] = {}
     digest: str = ""
 
 
@@ -111,7 +122,9 @@ class BlockManager:
         self.instance, self.options = instance, options
         self.state, self.recovered = recovered.state, recovered
         self._thread = thread
-        self._desk = Desk(self.state, thread.put, _now_us())
+        self._desk = Desk(self.state, self._record, _now_us())
+        self._events = Counter[str]()
+        self._evicted = Counter[TierName]()
         timeout_us = int(options.transfer_timeout_s * 1e6)
         self._offloader = Offloader(self._desk, mover, timeout_us=timeout_us, batch_max=options.batch_max)
         self._snapshot_n = 0
@@ -179,6 +192,15 @@ class BlockManager:
     def pending(self) -> int:
         """Events that are decided and not yet acknowledged."""
         return self._thread.pending
+
+    @property
+    def failure(self) -> LogError | None:
+        """Why nothing can be written any more; None while all is well. Fit for any thread."""
+        return self._thread.failure
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed`, on the log's thread, whenever `acked` or `failure` is new. It must not block."""
+        self._thread.watch(changed)
 
     def match(self, request: str, keys: Sequence[str], *, hold: bool = True, priority: int = 50) -> list[Hit]:
         """Find the longest prefix of `keys`, tier by tier; the request holds it until released. See `decide.match`."""
@@ -301,8 +323,15 @@ class BlockManager:
             ],
             requests=len(state.requests),
             transfers=len(state.transfers),
+            events=dict(self._events),
+            evicted=dict(self._evicted),
             digest=digest_of(to_bytes(state)) if with_digest else "",
         )
+
+    def resident(self, keys: Sequence[str], tier: TierName = "g1") -> int:
+        """How many of the first keys are in a tier. Asks the state only: no event, no hold."""
+        index = self.state.tier(tier).lineage.index
+        return next((at for at, key in enumerate(keys) if key not in index), len(keys))
 
     def check_integrity(self) -> list[str]:
         """What is wrong with the state, in words; empty if nothing is. For idle moments: it looks at every block."""
@@ -354,6 +383,12 @@ class BlockManager:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+    def _record(self, event: AnyEvent) -> None:
+        self._thread.put(event)
+        self._events[type(event).__name__] += 1
+        if type(event) is Evicted:
+            self._evicted[event.tier] += total(event.slots)
 
     def _begin(self) -> None:
         """Before every command: fail if the log did, wait while it is behind, and move transfers on."""

@@ -1,5 +1,6 @@
 """The rules of a block's life, pure: no clock, no I/O, no chance. `decide` makes events, `evolve` applies them."""
 
+from kvbm_statemachine.difference import first_difference
 from kvbm_statemachine.evolve import evolve
 from kvbm_statemachine.integrity import check_integrity
 from kvbm_statemachine.policies import POLICIES
@@ -17,6 +18,7 @@ __all__ = [
     "digest",
     "digest_of",
     "evolve",
+    "first_difference",
     "from_bytes",
     "to_bytes",
 ]
