@@ -16,6 +16,10 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct
 
 from kvbm_events.schema import AnyEvent, Opened
+from kvbm_events.schema.errors import Fenced, InvalidCommand, LogGap
+
+SNAPSHOTS_KEPT = 8
+"""How many snapshots of an instance a log keeps, unless it is told otherwise: the newest ones."""
 
 
 class Entry(NamedTuple):
@@ -75,7 +79,10 @@ class Writer(Protocol):
         The events carry this writer's epoch and go on from its last `n` without a gap.
 
         Raises:
-            Fenced, LogFull, LogUnavailable: and from then on every call raises the same.
+            Fenced, LogFull, LogUnavailable: and from then on every call raises the same. A log that is far away may
+                tell only a later call, or `settle`; what it had not stored then, no reader ever applies.
+            InvalidCommand: an event does not go on where the last one ended, or is larger than the log takes. The
+                events before it were taken.
         """
         ...
 
@@ -84,7 +91,7 @@ class Writer(Protocol):
         ...
 
     async def close(self) -> None:
-        """Settle, then stop. Raises as `append`; closing a failed writer raises nothing more."""
+        """Settle, then stop: later calls raise LogUnavailable. Raises as `append`; a failed writer's close does not."""
         ...
 
 
@@ -100,6 +107,7 @@ class Log(Protocol):
 
         Raises:
             Fenced: the instance has an entry after `after`: somebody else writes.
+            LogGap: the instance's log ends before `after`.
             LogFull, LogUnavailable: as they say.
         """
         ...
@@ -109,10 +117,12 @@ class Log(Protocol):
     ) -> AsyncIterator[list[Entry]]:
         """Entries with `after < seq ≤ until` in batches, of one instance or of all.
 
-        With `until=None` the reader never ends: it waits for what comes. Every batch has at least one entry.
+        With `until=None` the reader waits for what comes, until the log is closed; else it ends with the last entry
+        that is there. Every batch has at least one entry.
 
         Raises:
-            LogGap: entries after `after` were trimmed, or the log ends before `after`.
+            LogGap: entries after `after` were trimmed (of one instance: at once; of all: where the first one is
+                missing), or the log ends before `after`.
             LogUnavailable: as it says.
         """
         ...
@@ -132,13 +142,16 @@ class Log(Protocol):
     async def trim(self, instance: str, seq: int) -> None:
         """Drop the instance's entries up to and with `seq`, which a snapshot at or after `seq` must cover.
 
+        The instance's last entry stays in any case: the next claim is compared with it. Whoever still reads before
+        `seq` may miss entries, so trim behind the slowest reader.
+
         Raises:
             LogGap: no snapshot covers them: nothing was dropped.
         """
         ...
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Store a snapshot. Storing the same position again replaces it."""
+        """Store a snapshot. Storing the same position again replaces it; of the others the newest ones are kept."""
         ...
 
     async def load_snapshot(self, instance: str, until: int | None = None) -> Snapshot | None:
@@ -146,5 +159,56 @@ class Log(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of connections. The entries stay."""
+        """Let go of connections: readers end, and writers fail with LogUnavailable. The entries stay."""
         ...
+
+
+def check_order(events: Sequence[AnyEvent], epoch: int, n: int) -> None:
+    """Whether these are the epoch's next events, from `n` on.
+
+    Raises:
+        InvalidCommand: the first one that is not; nothing should be appended.
+    """
+    for expected, event in enumerate(events, n):
+        if event.epoch != epoch or event.n != expected:
+            raise InvalidCommand(
+                f"{type(event).__name__} {event.epoch}.{event.n} is not the next event",
+                why=f"this writer goes on with {epoch}.{expected}",
+                hint="append every event of the epoch once, in order",
+            )
+
+
+def fenced(instance: str, why: str) -> Fenced:
+    """The error of an owner whose instance is another's now."""
+    return Fenced(
+        f"{instance!r} was claimed by another owner",
+        why=why,
+        hint="stop deciding and stop the other owner, or read the log again and open the next epoch",
+    )
+
+
+def lost_start(after: int, trimmed: int) -> LogGap:
+    """The error of a reader that begins before what is left."""
+    return LogGap(
+        f"entries after {after} are gone",
+        why=f"the log was trimmed up to {trimmed}",
+        hint="start from the nearest snapshot",
+    )
+
+
+def lost_end(last: int, after: int) -> LogGap:
+    """The error of one who knows entries that the log does not have."""
+    return LogGap(
+        f"the log ends at {last}, before {after}",
+        why="it is another log, or it lost its end",
+        hint="rebuild what was read from it",
+    )
+
+
+def not_covered(instance: str, seq: int, newest: int) -> LogGap:
+    """The error of a trim that would drop what no snapshot holds."""
+    return LogGap(
+        f"{instance!r} cannot be trimmed up to {seq}",
+        why=f"its newest snapshot is at {newest}" if newest else "it has no snapshot",
+        hint="write a snapshot first",
+    )

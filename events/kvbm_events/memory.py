@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
+from operator import attrgetter
 
 from kvbm_events.codec import decode, encode
-from kvbm_events.log import Entry, LogInfo, Position, Snapshot
+from kvbm_events.log import (
+    SNAPSHOTS_KEPT,
+    Entry,
+    LogInfo,
+    Position,
+    Snapshot,
+    check_order,
+    fenced,
+    lost_end,
+    lost_start,
+    not_covered,
+)
 from kvbm_events.schema import AnyEvent, Opened
-from kvbm_events.schema.errors import Fenced, LogError, LogFull, LogGap, LogUnavailable
+from kvbm_events.schema.errors import LogError, LogFull, LogUnavailable
 from kvbm_events.subjects import check_instance, instance_of, message_id, subject_of
 
 READ_BATCH = 256
+_seq = attrgetter("seq")
 
 
 class MemoryLog:
     """Entries in a list. `bytes_max` limits it as JetStream's `max_bytes` with `discard: new` does; 0 is no limit."""
 
-    def __init__(self, *, bytes_max: int = 0) -> None:
-        self.bytes_max = bytes_max
+    def __init__(self, *, bytes_max: int = 0, snapshots_kept: int = SNAPSHOTS_KEPT) -> None:
+        self.bytes_max, self.snapshots_kept = bytes_max, snapshots_kept
         self._entries: list[Entry] = []
-        self._first_seq = 1
-        self._trimmed: dict[str, int] = {}
+        self._last_seq = 0
         self._last: dict[str, int] = {}
+        self._trimmed: dict[str, int] = {}
         self._size_bytes = 0
         self._snapshots: dict[tuple[str, int], Snapshot] = {}
         self._grown = asyncio.Event()
@@ -32,21 +46,19 @@ class MemoryLog:
         self, instance: str, opened: Opened, after: int, on_acked: Callable[[int], None] = lambda _n: None
     ) -> MemoryWriter:
         """See `Log.open_writer`."""
-        last = self._last.get(check_instance(instance), 0)
-        if last != after:
-            raise Fenced(
-                f"{instance!r} was claimed by another owner",
-                why=f"its log goes on to {last}, this owner knows it up to {after}",
-                hint="stop the other owner, or read the log again and open the next epoch",
-            )
-        writer = MemoryWriter(self, instance, opened.epoch, on_acked)
+        self._check_open()
+        last = self.last_of(check_instance(instance))
+        if last > after:
+            raise fenced(instance, f"its log goes on to {last}, and this owner knows it up to {after}")
+        if last < after:
+            raise lost_end(last, after)
+        writer = MemoryWriter(self, instance, opened.epoch, opened.n, on_acked)
         await writer.append([opened])
         return writer
 
     def store(self, instance: str, event: AnyEvent) -> int:
         """Append one event whatever its epoch is; its sequence."""
-        if self._closed:
-            raise LogUnavailable("the log in memory is closed", hint="open a new one")
+        self._check_open()
         data = encode(event)
         if self.bytes_max and self._size_bytes + len(data) > self.bytes_max:
             raise LogFull(
@@ -54,78 +66,66 @@ class MemoryLog:
                 why=f"{type(event).__name__} needs {len(data)} more",
                 hint="trim up to a snapshot, or raise its limit",
             )
-        seq = self._first_seq + len(self._entries)
-        self._entries.append(Entry(seq, subject_of(instance, event), data))
+        self._last_seq += 1
+        self._entries.append(Entry(self._last_seq, subject_of(instance, event), data))
         self._size_bytes += len(data)
-        self._last[instance] = seq
+        self._last[instance] = self._last_seq
         self._grown.set()
-        return seq
+        return self._last_seq
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LogUnavailable("the log is closed", hint="open a new one")
+
+    def last_of(self, instance: str) -> int:
+        """The sequence of the instance's last entry; 0 for none."""
+        return self._last.get(instance, 0)
 
     async def read(
         self, instance: str | None = None, *, after: int = 0, until: int | None = None
     ) -> AsyncIterator[list[Entry]]:
         """See `Log.read`."""
-        self._check_readable(instance, after)
-        seq = after
-        while until is None or seq < until:
-            start = max(0, seq + 1 - self._first_seq)
-            batch = self._entries[start : start + READ_BATCH]
-            if not batch:
-                if until is not None or self._closed:
-                    return
+        if after > self._last_seq:
+            raise lost_end(self._last_seq, after)
+        if instance is not None and after < self._trimmed.get(instance, 0):
+            raise lost_start(after, self._trimmed[instance])
+        last = after
+        while until is None or last < until:
+            batch = self._batch(last, until)
+            if batch:
+                wanted = _of_instance(batch, instance) if instance is not None else _without_hole(batch, last)
+                if wanted:
+                    yield wanted
+                last = batch[-1].seq
+            elif until is not None or self._closed:
+                return
+            else:
                 self._grown.clear()
                 await self._grown.wait()
-                continue
-            seq = batch[-1].seq
-            wanted = [
-                entry
-                for entry in batch
-                if (until is None or entry.seq <= until)
-                and (instance is None or instance_of(entry.subject) == instance)
-                and entry.seq > self._trimmed.get(instance_of(entry.subject), 0)
-            ]
-            if wanted:
-                yield wanted
 
-    def _check_readable(self, instance: str | None, after: int) -> None:
-        last = self._first_seq + len(self._entries) - 1
-        trimmed = max(self._trimmed.values(), default=0) if instance is None else self._trimmed.get(instance, 0)
-        if after < trimmed:
-            raise LogGap(
-                f"entries after {after} are gone",
-                why=f"the log was trimmed up to {trimmed}",
-                hint="start from the nearest snapshot",
-            )
-        if after > last:
-            raise LogGap(
-                f"the log ends at {last}, before {after}",
-                why="it is another log, or it lost its end",
-                hint="rebuild what was read from it",
-            )
+    def _batch(self, after: int, until: int | None) -> list[Entry]:
+        start = bisect_right(self._entries, after, key=_seq)
+        batch = self._entries[start : start + READ_BATCH]
+        return batch if until is None else batch[: bisect_right(batch, until, key=_seq)]
 
     async def last_seq(self, instance: str | None = None) -> int:
         """See `Log.last_seq`."""
-        if instance is None:
-            return self._first_seq + len(self._entries) - 1
-        return self._last.get(instance, 0)
+        return self._last_seq if instance is None else self.last_of(instance)
 
     async def position(self, seq: int) -> Position | None:
         """See `Log.position`."""
-        index = seq - self._first_seq
-        if not 0 <= index < len(self._entries):
+        index = bisect_right(self._entries, seq, key=_seq) - 1
+        if index < 0 or self._entries[index].seq != seq:
             return None
         entry = self._entries[index]
-        instance = instance_of(entry.subject)
-        if seq <= self._trimmed.get(instance, 0):
-            return None
         event = decode(entry.data)
-        return Position(seq, message_id(instance, event.epoch, event.n))
+        return Position(seq, message_id(instance_of(entry.subject), event.epoch, event.n))
 
     async def info(self) -> LogInfo:
         """See `Log.info`."""
         return LogInfo(
             first_seq=self._entries[0].seq if self._entries else 0,
-            last_seq=await self.last_seq(),
+            last_seq=self._last_seq,
             size_bytes=self._size_bytes,
             bytes_max=self.bytes_max,
             durable=False,
@@ -134,27 +134,28 @@ class MemoryLog:
 
     async def trim(self, instance: str, seq: int) -> None:
         """See `Log.trim`."""
-        covered = max((at for name, at in self._snapshots if name == instance), default=0)
-        if covered < seq:
-            raise LogGap(
-                f"{instance!r} cannot be trimmed up to {seq}",
-                why=f"its newest snapshot is at {covered}" if covered else "it has no snapshot",
-                hint="write a snapshot first",
-            )
-        self._trimmed[instance] = max(seq, self._trimmed.get(instance, 0))
-        gone = [e for e in self._entries if instance_of(e.subject) == instance and e.seq <= seq]
-        self._size_bytes -= sum(len(entry.data) for entry in gone)
+        newest = max((at for name, at in self._snapshots if name == instance), default=0)
+        if newest < seq:
+            raise not_covered(instance, seq, newest)
+        end = min(seq, self.last_of(instance) - 1)
+        self._trimmed[instance] = max(end, self._trimmed.get(instance, 0))
+        gone = {entry.seq for entry in _of_instance(self._entries, instance) if entry.seq <= end}
+        self._size_bytes -= sum(len(entry.data) for entry in self._entries if entry.seq in gone)
+        self._entries = [entry for entry in self._entries if entry.seq not in gone]
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         """See `Log.save_snapshot`."""
         self._snapshots[snapshot.instance, snapshot.seq] = snapshot
+        own = sorted(key for key in self._snapshots if key[0] == snapshot.instance)
+        for key in own[: -self.snapshots_kept]:
+            del self._snapshots[key]
 
     async def load_snapshot(self, instance: str, until: int | None = None) -> Snapshot | None:
         """See `Log.load_snapshot`."""
         found = [
             s for (name, seq), s in self._snapshots.items() if name == instance and (until is None or seq <= until)
         ]
-        return max(found, key=lambda snapshot: snapshot.seq, default=None)
+        return max(found, key=_seq, default=None)
 
     async def close(self) -> None:
         """See `Log.close`."""
@@ -162,13 +163,28 @@ class MemoryLog:
         self._grown.set()
 
 
+def _of_instance(entries: list[Entry], instance: str) -> list[Entry]:
+    return [entry for entry in entries if instance_of(entry.subject) == instance]
+
+
+def _without_hole(batch: list[Entry], after: int) -> list[Entry]:
+    """The batch up to its first hole. Raises LogGap where it begins with one."""
+    if batch[0].seq != after + 1:
+        raise lost_start(after, batch[0].seq - 1)
+    whole = next((i for i, entry in enumerate(batch) if entry.seq != after + 1 + i), len(batch))
+    del batch[whole:]
+    return batch
+
+
 class MemoryWriter:
     """See `Writer`. What it appends is stored, and so acknowledged, at once."""
 
-    def __init__(self, log: MemoryLog, instance: str, epoch: int, on_acked: Callable[[int], None]) -> None:
+    def __init__(
+        self, log: MemoryLog, instance: str, epoch: int, first_n: int, on_acked: Callable[[int], None]
+    ) -> None:
         self._log, self._instance, self._epoch, self._on_acked = log, instance, epoch, on_acked
-        self._acked_n = -1
-        self._last = log._last.get(instance, 0)  # noqa: SLF001 - the writer is half of the log
+        self._acked_n = first_n - 1
+        self._last = log.last_of(instance)
         self._failure: LogError | None = None
 
     @property
@@ -178,23 +194,21 @@ class MemoryWriter:
 
     async def append(self, events: Sequence[AnyEvent]) -> None:
         """See `Writer.append`."""
-        if self._failure:
-            raise self._failure
+        await self.settle()
+        check_order(events, self._epoch, self._acked_n + 1)
+        before = self._acked_n
         try:
             for event in events:
-                if self._log._last.get(self._instance, 0) != self._last:  # noqa: SLF001 - the writer is half of the log
-                    raise Fenced(
-                        f"{self._instance!r} was claimed by another owner",
-                        why=f"epoch {self._epoch} is over",
-                        hint="stop deciding; the other owner's log goes on",
-                    )
+                if self._log.last_of(self._instance) != self._last:
+                    raise fenced(self._instance, f"epoch {self._epoch} is over")
                 self._last = self._log.store(self._instance, event)
                 self._acked_n = event.n
         except LogError as error:
             self._failure = error
             raise
         finally:
-            self._on_acked(self._acked_n)
+            if self._acked_n > before:
+                self._on_acked(self._acked_n)
 
     async def settle(self) -> None:
         """See `Writer.settle`."""
@@ -203,3 +217,4 @@ class MemoryWriter:
 
     async def close(self) -> None:
         """See `Writer.close`."""
+        self._failure = self._failure or LogUnavailable("the writer is closed", hint="open the next epoch")

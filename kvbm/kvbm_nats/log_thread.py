@@ -36,6 +36,7 @@ class LogThread:
         self._connect = connect
         self._queue: deque[AnyEvent] = deque()
         self._idle, self._closing = True, False
+        self._watcher: Callable[[], None] = _nobody_watches
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._wake = asyncio.Event()
@@ -87,6 +88,10 @@ class LogThread:
         if self._idle:
             self._idle = False
             self._loop.call_soon_threadsafe(self._wake.set)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` on this thread whenever `acked_n` or `failure` is new. It must not block."""
+        self._watcher = changed
 
     def wait_for_room(self, timeout_s: float) -> None:
         """Wait while too many events are pending.
@@ -150,13 +155,16 @@ class LogThread:
 
     def _on_acked(self, n: int) -> None:
         self.acked_n = n
-        with self._changed:
-            self._changed.notify_all()
+        self._tell()
 
     def _fail(self, error: LogError) -> None:
         self.failure = error
+        self._tell()
+
+    def _tell(self) -> None:
         with self._changed:
             self._changed.notify_all()
+        self._watcher()
 
     async def _send(self) -> None:
         writer, queue = self._writer, self._queue
@@ -199,3 +207,7 @@ class LogThread:
         finally:
             await log.close()
             self._log = None
+
+
+def _nobody_watches() -> None:
+    return

@@ -1,6 +1,6 @@
 """BlockManager: the owner of one instance, for those who embed it. Synchronous, and never waits for the log.
 
-    manager = BlockManager.open(log, "replica-0", namespace="llama-8b;bf16;16", tiers=[TierSpec(tier="g1", capacity=4096)])
+    manager = BlockManager.open(url, "replica-0", namespace="llama-8b;bf16;16", tiers=[TierSpec(tier="g1", capacity=4096)])
     hits = manager.match("req-1", keys)
     slots = manager.allocate("req-1", 3)
     manager.register("req-1", slots, new_keys, parent=keys[-1])
@@ -18,10 +18,12 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Literal, Self
 
 from msgspec import Struct
 
+from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.log import Log, Snapshot
 from kvbm_events.schema import (
     ROOT,
@@ -136,7 +138,7 @@ class BlockManager:
     @classmethod
     def open(
         cls,
-        log: Log | Callable[[], Awaitable[Log]],
+        log: Log | str | Callable[[], Awaitable[Log]],
         instance: str,
         *,
         namespace: str,
@@ -149,7 +151,7 @@ class BlockManager:
         """Recover the instance from its log and claim its next epoch.
 
         Args:
-            log: a log, or what connects to one; it is used on a thread of its own
+            log: a NATS server's URL, a log, or what connects to one; it is used on a thread of its own
             instance: the instance's name
             namespace: fingerprint of all that must agree before blocks are reused, as `field=value;…`
             tiers: the tiers, fastest first
@@ -411,7 +413,9 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
-def _connector(log: Log | Callable[[], Awaitable[Log]]) -> Callable[[], Awaitable[Log]]:
+def _connector(log: Log | str | Callable[[], Awaitable[Log]]) -> Callable[[], Awaitable[Log]]:
+    if isinstance(log, str):
+        return partial(JetStreamLog.connect, log)
     if callable(log):
         return log
 

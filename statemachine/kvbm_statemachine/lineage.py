@@ -101,16 +101,13 @@ class Lineage:
         at, last = 0, NO_SLOT
         while at < len(slots):
             chain = self._chain_at[slots[at]]
-            if chain is None or (at and chain.parent_slot != last):
+            if chain is None:
                 return False
             start = self._position[slots[at]] - chain.base
-            if at and start:
+            if at and (start or chain.parent_slot != last):
                 return False
-            part = chain.slots[start : start + len(slots) - at]
-            if part != slots[at : at + len(part)]:
-                return False
-            at += len(part)
-            last = part[-1]
+            at += common_length(chain.slots[start:], slots[at:])
+            last = slots[at - 1]
         return True
 
     def grow(self, parent_key: str, keys: list[str], slots: list[int], runs: Runs) -> Chain:
@@ -252,3 +249,11 @@ def _drop(table: dict[K, list[Chain]], at: K, chain: Chain) -> None:
     siblings.remove(chain)
     if not siblings:
         del table[at]
+
+
+def common_length(left: list[int], right: list[int]) -> int:
+    """How many slots at the beginning of two lists are the same."""
+    size = min(len(left), len(right))
+    if left[:size] == right[:size]:
+        return size
+    return next(at for at in range(size) if left[at] != right[at])

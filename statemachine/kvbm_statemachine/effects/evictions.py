@@ -5,7 +5,7 @@ from __future__ import annotations
 from kvbm_events.schema import KEY_DIGITS, Evicted, Runs, to_runs, to_slots
 from kvbm_events.schema.errors import IllegalTransition
 from kvbm_statemachine.columns import Columns
-from kvbm_statemachine.lineage import NO_SLOT, Chain
+from kvbm_statemachine.lineage import NO_SLOT, Chain, common_length
 from kvbm_statemachine.state import State
 from kvbm_statemachine.table import Step
 from kvbm_statemachine.tier import Tier
@@ -47,10 +47,7 @@ def _parts(tier: Tier, event: Evicted) -> list[Part]:
     while at < end:
         chain, position = lineage.chain_of(slots[at]), lineage.position(slots[at])
         start = position - chain.base
-        count = min(len(chain.slots) - start, end - at)
-        if chain.slots[start : start + count] != slots[at : at + count]:
-            pairs = zip(chain.slots[start:], slots[at:], strict=False)
-            count = next(i for i, (own, named) in enumerate(pairs) if own != named)
+        count = common_length(chain.slots[start : start + end - at], slots[at:])
         # The chain knows its keys: to compare them is cheaper than to unpack the event's and look each one up.
         if "".join(chain.keys[start : start + count]) != event.keys[at * KEY_DIGITS : (at + count) * KEY_DIGITS]:
             raise IllegalTransition(f"Evicted from {event.tier}", why="its keys are not those of its slots")

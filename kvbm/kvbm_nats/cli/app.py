@@ -1,0 +1,41 @@
+"""The frame of `kvbm`: which commands there are. Each is named by an import string, so `kvbm --help` loads none.
+
+A command is a function that returns nothing, or whether the answer is yes. It writes its answer by `output`, and
+raises a `KvbmError` for trouble; `errors` does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cyclopts import App
+
+from kvbm_nats.cli.errors import guarded
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - 50 ms that only `--version` needs
+
+    return f"kvbm {version('kvbm-nats')}"
+
+
+app = App(
+    name="kvbm",
+    help="A KV-cache block manager that can explain itself: every transition of a block is an event in NATS JetStream.",
+    version=_version,
+    help_format="plaintext",
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+trace = App(name="trace", help="Request traces: recorded ones, and generated ones of the same shape.")
+
+app.command(trace)
+trace.command("kvbm_nats.cli.trace_stats:stats", name="stats", help="Measure traces: blocks, tokens, possible hits.")
+trace.command("kvbm_nats.cli.trace_make:make", name="make", help="Generate a trace and write it to a file.")
+app.command("kvbm_nats.cli.decode:decode", name="decode", help="Expand one event's JSON: every slot and key on a line.")
+app.command("kvbm_nats.cli.completion:completion", name="completion", help="Print the completion script of a shell.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code: 0 yes, 1 no, 2 trouble."""
+    return guarded(lambda: app(arguments, exit_on_error=False, print_error=False))

@@ -1,0 +1,48 @@
+"""`kvbm dev`: everything in one process, to look at and to play with."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from kvbm_nats.cli.text import write_line
+from kvbm_nats.dev import Dev, DevOptions
+from kvbm_nats.plan import parse_plan
+
+
+def dev(
+    *,
+    folder: Path | None = None,
+    port: int = 4222,
+    tiers: str = "g1=512,g2=2048,g3=8192",
+    seed: int = 0,
+    speed: float = 20.0,
+    traffic: bool = True,
+    seconds: float | None = None,
+) -> bool:
+    """Start a NATS server, the service, the projection and demo traffic; no GPU, no Docker. Ctrl-C ends all of it.
+
+    What is in the folder stays: start again and the blocks are still known.
+
+    Args:
+        folder: where the server keeps its log, and the projection its file
+        port: where the server listens, on loopback; another one is taken if it is in use
+        tiers: the plan of the demo instance, `g1=BLOCKS[:POLICY][:ADMISSION],...`
+        seed: of the demo traffic
+        speed: times the pace of the demo traffic
+        traffic: play demo traffic
+        seconds: end after so long
+    """
+    state_home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    options = DevOptions(
+        folder=folder or state_home / "kvbm-nats" / "dev",
+        port=port,
+        tiers=parse_plan(tiers),
+        seed=seed,
+        speed=speed,
+        traffic=traffic,
+        seconds=seconds,
+    )
+    asyncio.run(Dev(options, write_line).run())
+    return True

@@ -1,0 +1,63 @@
+"""Output for people: tables and progress by rich, which leaves colour out for NO_COLOR and pipes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from kvbm_nats.cli.text import printable
+
+Item = TypeVar("Item")
+_PIPE_WIDTH = 10_000
+"""Columns of what is no terminal: nothing is folded."""
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table to stdout: the first column to the left, the others, which are figures, to the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+
+
+def with_progress(items: Iterable[Item], what: str) -> Iterator[Item]:
+    """The same items, counted on stderr while they pass; silent unless both outputs are a terminal."""
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        yield from items
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,} {task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+@contextmanager
+def progress_to(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr that goes to `total`; yields what moves it. Silent unless both outputs are a terminal."""
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        yield lambda _done: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.update(task, completed=done)

@@ -1,0 +1,108 @@
+"""Reads that a projector needs of a generation before it goes on with it, in any dialect."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import Connection, Table, func, inspect, select
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from kvbm_events.log import Entry, Position
+from kvbm_events.subjects import PREFIX
+from kvbm_nats.projection.backend import Backend, Place
+from kvbm_nats.projection.errors import ProjectionUnavailable
+from kvbm_nats.projection.schema import VERSION, checkpoint, instance, journal, meta, metadata, segment
+
+
+@asynccontextmanager
+async def opened(backend: Backend, place: Place) -> AsyncIterator[AsyncConnection]:
+    """A connection for a few reads of one moment."""
+    engine = backend.engine(place)
+    try:
+        async with connected(engine) as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection whose driver's errors are ours.
+
+    Raises:
+        ProjectionUnavailable: the database cannot be read.
+    """
+    try:
+        async with engine.connect() as connection:
+            yield connection
+    except DBAPIError as error:
+        raise unavailable(error.orig or error) from error
+    except OSError as error:
+        raise unavailable(error) from error
+
+
+def unavailable(error: BaseException) -> ProjectionUnavailable:
+    """The driver's error in our words."""
+    return ProjectionUnavailable(
+        "the projection's database failed",
+        why=str(error),
+        hint="look at the database and its disk; a projection that was deleted is made again from the log",
+    )
+
+
+def create_tables(connection: Connection) -> None:
+    """Make the tables of an empty generation."""
+    metadata.create_all(connection)
+    connection.execute(meta.insert().values(version=VERSION))
+    connection.execute(checkpoint.insert().values(seq=0, message_id=""))
+
+
+async def read_version(connection: AsyncConnection) -> str:
+    """The version of the tables; empty where there is none, or the database is damaged.
+
+    Raises:
+        OperationalError: it cannot be read at the moment.
+    """
+    try:
+        return (await connection.scalar(select(meta.c.version)) or "") if await _has(connection, meta) else ""
+    except OperationalError:
+        raise
+    except DatabaseError:  # not a database, or a damaged one
+        return ""
+
+
+async def read_position(connection: AsyncConnection) -> Position:
+    """The checkpoint."""
+    row = (await connection.execute(select(checkpoint.c.seq, checkpoint.c.message_id))).one()
+    return Position(row.seq, row.message_id)
+
+
+async def read_segment(connection: AsyncConnection) -> tuple[int, int]:
+    """The number of the last segment of `key_entry`, and its rows."""
+    newest = select(func.max(segment.c.id)).scalar_subquery()
+    row = (await connection.execute(select(segment.c.id, segment.c.rows).where(segment.c.id == newest))).one_or_none()
+    return (row.id, row.rows) if row else (0, 0)
+
+
+async def read_names(connection: AsyncConnection) -> list[str]:
+    """The instances that the projection knows, whatever its version is."""
+    if not await _has(connection, instance):
+        return []
+    return list(await connection.scalars(select(instance.c.name).order_by(instance.c.name)))
+
+
+async def read_early(connection: AsyncConnection, instance_id: int, name: str, epoch: int, n: int) -> list[Entry]:
+    """The entries that wait for their turn."""
+    columns = journal.c
+    waiting = (
+        select(columns.seq, columns.body)
+        .where(columns.instance_id == instance_id, columns.applied_seq.is_(None), columns.epoch == epoch, columns.n > n)
+        .order_by(columns.seq)
+    )
+    return [Entry(row.seq, f"{PREFIX}.{name}.all.early", row.body.encode()) for row in await connection.execute(waiting)]
+
+
+async def _has(connection: AsyncConnection, table: Table) -> bool:
+    return await connection.run_sync(lambda sync: inspect(sync).has_table(table.name))

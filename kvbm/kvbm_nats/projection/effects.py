@@ -1,0 +1,139 @@
+"""What an event does to the tables, told by the event and by the state after `evolve` took it.
+
+Rules
+1. `evolve` comes first: an event that it refuses has changed no row.
+2. Every slot that gets or loses a block is named by an event, but for two: a tier that a new epoch starts empty, and a
+   condemned slot, which becomes free when its last holder lets go. The latter are watched.
+"""
+
+from __future__ import annotations
+
+from kvbm_events.schema import (
+    AnyEvent,
+    Evicted,
+    Opened,
+    Registered,
+    TransferCompleted,
+    TransferFailed,
+    TransferStarted,
+    to_runs,
+    to_slots,
+)
+from kvbm_nats.projection.changes import Changes, Range
+from kvbm_nats.projection.pieces import Named, pieces_of_runs, pieces_of_slots
+from kvbm_nats.projection.rows import Followed
+from kvbm_nats.projection.schema import SLOTS_MAX, block_id
+from kvbm_statemachine import SlotState, evolve
+from kvbm_statemachine.transfers import Transfer
+
+
+def apply_event(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> None:
+    """Evolve the instance's state by its next event and note what that changed. `seq` is the event's own entry.
+
+    Raises:
+        IllegalTransition: the event is not legal here; neither the state nor `changes` was touched.
+    """
+    if isinstance(event, Opened):
+        _open(here, event, changes)
+        return
+    transfer = here.state.transfers.get(getattr(event, "transfer", ""))
+    evolve(here.state, event)
+    match event:
+        case Evicted():
+            changes.keys.append(_named(here, seq, event, event.keys))
+            _evicted(here, event, changes)
+        case Registered():
+            _arrived(here, seq, event, event.keys, changes)
+        case TransferStarted():
+            changes.keys.append(_named(here, seq, event, event.keys))
+        case TransferCompleted() if transfer:
+            _arrived(here, seq, event, _keys_of(transfer, event), changes)
+        case TransferFailed() if transfer:
+            changes.keys.append(_named(here, seq, event, _keys_of(transfer, event)))
+        case _:
+            pass
+    if here.condemned:
+        _sweep(here, changes)
+    _touch(here, event, transfer, changes)
+
+
+def _touch(here: Followed, event: AnyEvent, transfer: Transfer | None, changes: Changes) -> None:
+    changes.touched.add(here.name)
+    request = transfer.request if transfer else getattr(event, "request", "")
+    if request:
+        changes.touched_requests.add((here.name, request))
+    if isinstance(event, TransferStarted | TransferCompleted | TransferFailed):
+        changes.touched_transfers.add((here.name, event.transfer))
+
+
+def _named(here: Followed, seq: int, event: Evicted | TransferStarted | TransferFailed, keys: str) -> Named:
+    return Named(seq, pieces_of_runs(block_id(here.id, event.tier, 0), event.slots), bytes.fromhex(keys))
+
+
+def _keys_of(transfer: Transfer, event: TransferCompleted | TransferFailed) -> str:
+    """The keys of the transfer's blocks that the event is about, in the order of its slots."""
+    slots = to_slots(event.slots)
+    if slots == transfer.slots:
+        return "".join(transfer.keys)
+    key_at = dict(zip(transfer.slots, transfer.keys, strict=True))
+    return "".join([key_at[slot] for slot in slots])
+
+
+def _arrived(here: Followed, seq: int, event: Registered | TransferCompleted, keys: str, changes: Changes) -> None:
+    """Blocks are registered, but for keys that existed: those are where they were."""
+    base, packed = block_id(here.id, event.tier, 0), bytes.fromhex(keys)
+    if not event.existing:
+        blocks = Named(seq, pieces_of_runs(base, event.slots), packed)
+        changes.put(blocks)
+        changes.keys.append(blocks)
+        return
+    slots, existing = to_slots(event.slots), dict(event.existing)
+    fresh = [at for at in range(len(slots)) if at not in existing]
+    changes.put(Named(seq, pieces_of_slots(base, slots, fresh), packed))
+    for at, slot in existing.items():
+        slots[at] = slot
+    changes.keys.append(Named(seq, pieces_of_slots(base, slots, range(len(slots))), packed))
+
+
+def _evicted(here: Followed, event: Evicted, changes: Changes) -> None:
+    base, states = block_id(here.id, event.tier, 0), here.state.tiers[event.tier].slots.states
+    ends = [(first, first + count) for first, count in event.slots]
+    if not any(states.count(SlotState.CONDEMNED, first, end) for first, end in ends):
+        changes.drop([(base + first, base + end - 1) for first, end in ends])
+        return
+    slots = to_slots(event.slots)
+    condemned = [slot for slot in slots if states[slot] == SlotState.CONDEMNED]
+    changes.condemn(_ranges(base, condemned))
+    changes.drop(_ranges(base, [slot for slot in slots if states[slot] != SlotState.CONDEMNED]))
+    here.condemned.setdefault(event.tier, set()).update(condemned)
+
+
+def _open(here: Followed, event: Opened, changes: Changes) -> None:
+    """A new epoch: any request and transfer may be over, and a tier that is not kept is empty."""
+    state = here.state
+    reset = [tier for tier in state.tiers if tier not in event.kept]
+    requests, transfers = list(state.requests), list(state.transfers)
+    evolve(state, event)
+    changes.drop([(block_id(here.id, tier, 0), block_id(here.id, tier, SLOTS_MAX - 1)) for tier in reset])
+    for tier in reset:
+        here.condemned.pop(tier, None)
+    _sweep(here, changes)
+    changes.touched.add(here.name)
+    changes.reopened.add(here.name)
+    changes.touched_requests.update((here.name, name) for name in requests)
+    changes.touched_transfers.update((here.name, name) for name in transfers)
+
+
+def _sweep(here: Followed, changes: Changes) -> None:
+    """Drop what was condemned and is free by now."""
+    for tier, slots in list(here.condemned.items()):
+        states = here.state.tiers[tier].slots.states
+        freed = sorted(slot for slot in slots if states[slot] != SlotState.CONDEMNED)
+        changes.drop(_ranges(block_id(here.id, tier, 0), freed))
+        slots.difference_update(freed)
+        if not slots:
+            del here.condemned[tier]
+
+
+def _ranges(base: int, slots: list[int]) -> list[Range]:
+    return [(base + first, base + first + count - 1) for first, count in to_runs(slots)]

@@ -1,0 +1,247 @@
+"""Reading a projection: from any process, while it is written, by SQLAlchemy in any dialect.
+
+    async with open_projection("sqlite:///projection.db") as projection:
+        for row in await projection.tiers("replica-0"): ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from kvbm_events.log import Position
+from kvbm_events.schema import Runs, TierName, check_keys
+from kvbm_events.schema.errors import InvalidCommand
+from kvbm_nats.projection import schema
+from kvbm_nats.projection.backend import Backend, Place, backend_of
+from kvbm_nats.projection.contents import connected, read_position, read_version
+from kvbm_nats.projection.errors import ProjectionMissing
+from kvbm_statemachine import SlotState
+
+JOURNAL_LIMIT = 10_000
+"""The most rows of the journal in one answer."""
+
+S = TypeVar("S", bound=Struct)
+
+
+class InstanceRow(Struct, frozen=True):
+    """An instance after its last applied event, which was stored at `seq` and made at `at_us`."""
+
+    id: int
+    name: str
+    namespace: str
+    epoch: int
+    n: int
+    seq: int
+    at_us: int
+
+
+class TierRow(Struct, frozen=True):
+    """A tier as it was opened, and its slots by state."""
+
+    instance: str
+    tier: TierName
+    capacity: int
+    policy: str
+    control: str
+    admission: str
+    seen_min: int
+    free: int
+    allocated: int
+    registered: int
+    condemned: int
+    quarantined: int
+
+
+class BlockRow(Struct, frozen=True):
+    """A block: its place, its key, its state (`registered` or `condemned`), and the sequence that registered it."""
+
+    instance: str
+    tier: TierName
+    slot: int
+    key: str
+    state: str
+    seq: int
+
+
+class RequestRow(Struct, frozen=True):
+    """An open request: by tier, the runs of slots that it fills and the slots that it holds, each with all before it."""
+
+    instance: str
+    name: str
+    priority: int
+    allocated: dict[TierName, Runs]
+    pins: dict[TierName, list[int]]
+
+
+class TransferRow(Struct, frozen=True):
+    """An open transfer; its keys are in the event that started it, which `id` names as `<epoch>.<n>`."""
+
+    instance: str
+    id: str
+    kind: str
+    source: TierName
+    tier: TierName
+    request: str
+    priority: int
+    deadline_us: int
+    slots: Runs
+    open: Runs
+    quarantined: Runs
+
+
+class JournalRow(Struct, frozen=True):
+    """An entry of the log. `applied_seq` is None where no reader may apply it, or it waits for an earlier one.
+
+    :ivar blocks: slots that the event names; found blocks of a look-up
+    :ivar body: the event as JSON
+    """
+
+    seq: int
+    instance: str
+    applied_seq: int | None
+    epoch: int
+    n: int
+    at_us: int
+    type: str
+    tier: str | None
+    request: str | None
+    transfer: str | None
+    blocks: int
+    reason: str | None
+    body: str
+
+
+class Projection:
+    """An open projection. Each method is one answer of one moment; a new generation is noticed between them."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._place: Place | None = None
+        self._engine: AsyncEngine | None = None
+        self._opening = asyncio.Lock()
+
+    async def position(self) -> Position:
+        """The checkpoint: everything up to it is in the tables, and nothing after it."""
+        async with self.connection() as connection:
+            return await read_position(connection)
+
+    async def instances(self) -> list[InstanceRow]:
+        """All instances, by name."""
+        return await self._read(InstanceRow, select(schema.instance).order_by(schema.instance.c.name))
+
+    async def tiers(self, instance: str | None = None) -> list[TierRow]:
+        """The tiers of one instance or of all, by instance and fastest first."""
+        columns = _named(schema.tier)
+        return await self._read(TierRow, _of(columns, instance).order_by(schema.instance.c.name, schema.tier.c.tier))
+
+    async def requests(self, instance: str | None = None) -> list[RequestRow]:
+        """The open requests of one instance or of all, by instance and name."""
+        wanted = _of(_named(schema.request), instance)
+        return await self._read(RequestRow, wanted.order_by(schema.instance.c.name, schema.request.c.name))
+
+    async def transfers(self, instance: str | None = None) -> list[TransferRow]:
+        """The open transfers of one instance or of all, by instance and id."""
+        wanted = _of(_named(schema.transfer), instance)
+        return await self._read(TransferRow, wanted.order_by(schema.instance.c.name, schema.transfer.c.id))
+
+    async def blocks(self, key: str) -> list[BlockRow]:
+        """Where the block with this key is now: a row for each instance and tier that has it.
+
+        Raises:
+            InvalidCommand: that is not a key.
+        """
+        packed = bytes.fromhex(check_keys([key]))
+        entry, block = schema.key_entry, schema.block
+        wanted = (
+            select(block)
+            .distinct()
+            .select_from(schema.segment)
+            .join(entry, (entry.c.segment == schema.segment.c.id) & (entry.c.key == packed))
+            .join(block, (block.c.id == entry.c.block) & (block.c.key == packed))
+            .order_by(block.c.id)
+        )
+        async with self.connection() as connection:
+            names = await _names(connection)
+            return [_block(row, names) for row in await connection.execute(wanted)]
+
+    async def journal(
+        self, instance: str | None = None, *, after: int = 0, until: int | None = None, limit: int = 100
+    ) -> list[JournalRow]:
+        """Entries with `after < seq ≤ until` in the order of the log, of one instance or of all, at most `limit`.
+
+        Raises:
+            InvalidCommand: the limit is not 1 to `JOURNAL_LIMIT`.
+        """
+        if not 1 <= limit <= JOURNAL_LIMIT:
+            raise InvalidCommand(
+                f"{limit} rows of the journal", why=f"one answer has 1 to {JOURNAL_LIMIT}", hint="read on with `after`"
+            )
+        columns = schema.journal.c
+        wanted = _of([column for column in _named(schema.journal) if column.name != "parent"], instance)
+        wanted = wanted.where(columns.seq > after).order_by(columns.seq).limit(limit)
+        if until is not None:
+            wanted = wanted.where(columns.seq <= until)
+        return await self._read(JournalRow, wanted)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection whose reads are all of one moment, for queries of one's own over `projection.schema`.
+
+        Raises:
+            ProjectionMissing: there is no projection, or it is of another version.
+            ProjectionUnavailable: the database cannot be read.
+        """
+        async with connected(await self._current()) as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """Let go of the database."""
+        if self._engine:
+            await self._engine.dispose()
+            self._engine = self._place = None
+
+    async def _current(self) -> AsyncEngine:
+        """An engine for the generation that is published now."""
+        async with self._opening:
+            place = self._backend.published()
+            if self._engine and place == self._place:
+                return self._engine
+            await self.close()
+            engine = self._backend.engine(place)
+            try:
+                await _check_version(engine)
+            except BaseException:
+                await engine.dispose()
+                raise
+            self._place, self._engine = place, engine
+            return engine
+
+    async def _read(self, kind: type[S], wanted: Select[Any]) -> list[S]:
+        async with self.connection() as connection:
+            rows = await connection.execute(wanted)
+            return [_struct(kind, row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+@asynccontextmanager
+async def open_projection(url: str) -> AsyncIterator[Projection]:
+    """Open a projection for reading; closed at the end of the block. See `Projection`.
+
+    Args:
+        url: `sqlite:///projection.db`, `postgresql://user@host/database`, or a path
+
+    Raises:
+        InvalidCommand: that is no such URL.
+    """
+    projection = Projection(backend_of(url))
+    try:
+        yield projection
+    finally:
+        await projection.close()

@@ -1,0 +1,171 @@
+"""The writer of a projection in SQLite: all statements of a transaction, one function, on the store's thread.
+
+Rows of blocks are not bound one by one. A piece of an event is bound once, with all its keys in one blob, and SQLite counts
+it up with the help of `number`; so most of the work is done outside Python, beside the thread that folds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Table, bindparam, delete, insert, update
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql import ClauseElement
+
+from kvbm_events.schema import MAX_BLOCKS
+from kvbm_nats.projection.changes import Changes, Condemn, Drop, Put
+from kvbm_nats.projection.pieces import Named
+from kvbm_nats.projection.schema import SEGMENT_ROWS, checkpoint, instance, journal, request, tier, transfer
+
+_DIALECT = sqlite.dialect()  # type: ignore[no-untyped-call]
+_KEYS_AT_ONCE = 1 << 20
+_FEW = 8
+"""A piece is counted up by SQLite if it has at least so many blocks on average; below that, rows are bound."""
+
+_SETTINGS = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;  -- a power cut may take the last transactions, and their checkpoint with them
+PRAGMA busy_timeout = 5000;
+PRAGMA secure_delete = OFF;
+PRAGMA cache_size = -65536;
+PRAGMA temp_store = MEMORY;
+PRAGMA wal_autocheckpoint = 4000;
+CREATE TEMP TABLE number (n INTEGER PRIMARY KEY);
+CREATE TEMP TABLE piece (id INTEGER PRIMARY KEY, first INTEGER, count INTEGER, at INTEGER, seq INTEGER);
+"""
+_PUT_PIECE = """
+INSERT OR REPLACE INTO block (id, state, seq, key)
+SELECT ?1 + n, 2, ?2, substr(?3, (?4 + n) * 16 + 1, 16) FROM number WHERE n < ?5
+"""
+_PUT_ROW = "INSERT OR REPLACE INTO block (id, state, seq, key) VALUES (?, 2, ?, ?)"
+_DROP = "DELETE FROM block WHERE id BETWEEN ? AND ?"
+_CONDEMN = "UPDATE block SET state = 3 WHERE id BETWEEN ? AND ?"
+_ADD_PIECE = "INSERT INTO piece (first, count, at, seq) VALUES (?, ?, ?, ?)"
+_ADD_KEYS = """
+INSERT INTO key_entry (segment, key, seq, block)
+SELECT ?1, substr(?2, (at + n) * 16 + 1, 16), seq, first + n FROM piece CROSS JOIN number ON n < count ORDER BY 2
+"""
+_SEGMENT = "INSERT OR REPLACE INTO segment (id, rows) VALUES (?, ?)"
+
+
+def _text(statement: ClauseElement) -> str:
+    return str(statement.compile(dialect=_DIALECT))
+
+
+def _upsert(table: Table) -> str:
+    return _text(insert(table)).replace("INSERT", "INSERT OR REPLACE", 1)
+
+
+def _delete(table: Table) -> str:
+    return _text(delete(table).where(*[column == bindparam(column.name) for column in table.primary_key]))
+
+
+_JOURNAL = _text(insert(journal))
+_APPLIED = _text(update(journal).where(journal.c.seq == bindparam("own_seq")).values(applied_seq=bindparam("at")))
+_CHECKPOINT = _text(update(checkpoint).values(seq=bindparam("at"), message_id=bindparam("id")))
+_TABLES = (instance, tier, request, transfer)
+_UPSERT = {table.name: _upsert(table) for table in _TABLES}
+_DELETE = {table.name: _delete(table) for table in _TABLES}
+
+
+class SqliteWriter:
+    """See the module. Every method is for one thread at a time.
+
+    :ivar segment: the segment of `key_entry` that is being filled, and its rows
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.segment, self._rows = 0, 0
+        self._db = sqlite3.connect(file, isolation_level=None, check_same_thread=False, cached_statements=64)
+        self._db.executescript(_SETTINGS)
+        self._db.executemany("INSERT INTO number VALUES (?)", ((n,) for n in range(MAX_BLOCKS)))
+
+    def go_on(self, segment: int, rows: int) -> None:
+        """Fill this segment, which has so many rows, before the next."""
+        self.segment, self._rows = segment, rows
+
+    def write(self, changes: Changes) -> None:
+        """One transaction, or nothing.
+
+        Raises:
+            sqlite3.Error: the database refused.
+        """
+        segment, rows = self.segment, self._rows
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._write(changes)
+            self._db.execute("COMMIT")
+        except BaseException:
+            self.segment, self._rows = segment, rows
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def _write(self, changes: Changes) -> None:
+        db = self._db
+        for name, gone in changes.deletes.items():
+            db.executemany(_DELETE[name], gone)
+        for name, rows in changes.upserts.items():
+            db.executemany(_UPSERT[name], rows)
+        db.executemany(_JOURNAL, changes.journal)
+        if changes.applied:
+            db.executemany(_APPLIED, changes.applied)
+        for change in changes.blocks:
+            match change:
+                case Put(blocks):
+                    self._put(blocks)
+                case Drop(ranges):
+                    db.executemany(_DROP, ranges)
+                case Condemn(ranges):
+                    db.executemany(_CONDEMN, ranges)
+        self._add_keys(changes.keys)
+        if changes.position:
+            db.execute(_CHECKPOINT, (changes.position.seq, changes.position.message_id))
+
+    def _put(self, blocks: Named) -> None:
+        seq, pieces, keys = blocks
+        if sum(piece.count for piece in pieces) < _FEW * len(pieces):
+            self._db.executemany(_PUT_ROW, ((number, seq, key) for number, key in blocks.rows()))
+        else:
+            self._db.executemany(_PUT_PIECE, ((first, seq, keys, at, count) for first, count, at in pieces))
+
+    def _add_keys(self, named: Iterable[Named]) -> None:
+        """Add entries of keys to the last segment, sorted, so that a segment of one transaction is written in order."""
+        pieces: list[tuple[int, int, int, int]] = []
+        blobs: list[bytes] = []
+        total = 0
+        for seq, own, keys in named:
+            pieces.extend([(first, count, total + at, seq) for first, count, at in own])
+            blobs.append(keys)
+            total += len(keys) // 16
+            if total >= _KEYS_AT_ONCE:
+                self._add_sorted(pieces, b"".join(blobs))
+                pieces, blobs, total = [], [], 0
+        if total:
+            self._add_sorted(pieces, b"".join(blobs))
+
+    def _add_sorted(self, pieces: list[tuple[int, int, int, int]], keys: bytes) -> None:
+        db = self._db
+        db.executemany(_ADD_PIECE, pieces)
+        db.execute(_ADD_KEYS, (self.segment, keys))
+        db.execute("DELETE FROM piece")
+        self._rows += len(keys) // 16
+        db.execute(_SEGMENT, (self.segment, self._rows))
+        if self._rows >= SEGMENT_ROWS:
+            self.segment, self._rows = self.segment + 1, 0
+
+
+def connect_reading(connection: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlchemy's adapter
+    """Make a reader's connection leave transactions to SQLAlchemy, and write nothing."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 5000")
+    cursor.execute("PRAGMA query_only = ON")
+    cursor.close()

@@ -1,0 +1,47 @@
+"""What tests of every room share: a nats-server for the session, and names that no other test uses."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from kvbm_events.jetstream import JetStreamLog, Options
+from kvbm_nats.nats_server import NatsServer
+from support.nats import URL_ENV
+
+MAX_BYTES = 512 << 20
+
+
+@pytest.fixture(scope="session")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that all tests share; what they write there they name by `instance`."""
+    if given := os.environ.get(URL_ENV):
+        yield given
+        return
+    with NatsServer(tmp_path_factory.mktemp("nats") / "server") as server:
+        yield server.url
+
+
+@pytest.fixture
+def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
+    """A server of this test's own, to kill, freeze and fill."""
+    with NatsServer(tmp_path / "server", monitor=True) as server:
+        yield server
+
+
+@pytest.fixture
+def instance() -> str:
+    """An instance that no other test uses."""
+    return f"test-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+async def jetstream_log(nats_url: str) -> AsyncIterator[JetStreamLog]:
+    """A log on the shared server."""
+    log = await JetStreamLog.connect(nats_url, Options(max_bytes=MAX_BYTES))
+    yield log
+    await log.close()

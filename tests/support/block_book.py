@@ -1,0 +1,97 @@
+"""What a history's events say of its blocks, kept in the simplest way there is: the oracle of the stateful tests."""
+
+from __future__ import annotations
+
+from kvbm_events.schema import (
+    AnyEvent,
+    Evicted,
+    Opened,
+    Registered,
+    TierName,
+    TransferCompleted,
+    TransferFailed,
+    TransferStarted,
+    to_slots,
+    unpack_keys,
+)
+from kvbm_statemachine import State
+
+
+class BlockBook:
+    """Told of every event, it knows which key is in which tier, and under which parent.
+
+    :ivar parents: by tier, the parent of every key that can be matched there
+    """
+
+    def __init__(self) -> None:
+        self.parents: dict[TierName, dict[str, str]] = {}
+        self._observed: set[TierName] = set()
+        self._arriving: dict[str, dict[int, tuple[str, str]]] = {}
+
+    def note(self, event: AnyEvent) -> None:
+        """Take an event down; asserts that children leave an owned tier before their parents."""
+        match event:
+            case Opened():
+                self.parents = {
+                    spec.tier: self.parents[spec.tier] if spec.tier in event.kept else {} for spec in event.tiers
+                }
+                self._observed = {spec.tier for spec in event.tiers if spec.control == "observed"}
+            case Registered():
+                self._add(event.tier, _pairs(event.keys, event.parent), dict(event.existing))
+            case TransferStarted():
+                self._arriving[event.transfer] = dict(
+                    zip(to_slots(event.slots), _pairs(event.keys, event.parent), strict=True)
+                )
+            case TransferCompleted():
+                blocks = [self._arriving[event.transfer].pop(slot) for slot in to_slots(event.slots)]
+                self._add(event.tier, blocks, dict(event.existing))
+            case Evicted():
+                self._remove(event)
+            case TransferFailed() | _:
+                pass
+
+    def found(self, keys: list[str]) -> list[tuple[TierName, int]]:
+        """What a look-up must find: blocks in a row in each tier, fastest first."""
+        found: list[tuple[TierName, int]] = []
+        at = 0
+        for tier, parents in self.parents.items():
+            start = at
+            while at < len(keys) and keys[at] in parents:
+                at += 1
+            if at > start:
+                found.append((tier, at - start))
+        return found
+
+    def _add(self, tier: TierName, blocks: list[tuple[str, str]], existing: dict[int, int]) -> None:
+        parents = self.parents[tier]
+        for at, (key, parent) in enumerate(blocks):
+            if at in existing:
+                assert parents[key] == parent
+            else:
+                assert key not in parents, f"{key} was registered twice in {tier}"
+                parents[key] = parent
+
+    def _remove(self, event: Evicted) -> None:
+        parents = self.parents[event.tier]
+        gone = set(unpack_keys(event.keys))
+        for key in gone:
+            del parents[key]
+        if event.tier not in self._observed:
+            left_behind = [key for key, parent in parents.items() if parent in gone]
+            assert not left_behind, f"{event.tier}: {left_behind} lost their parents"
+
+
+def _pairs(packed: str, parent: str) -> list[tuple[str, str]]:
+    keys = unpack_keys(packed)
+    return list(zip(keys, [parent, *keys], strict=False))
+
+
+def evictable(state: State, name: TierName) -> int:
+    """How many blocks of a tier no request, transfer or condemned block stands on, counted from who holds what."""
+    tier = state.tiers[name]
+    lineage = tier.lineage
+    holders = [slot for request in state.requests.values() for slot in request.pins.get(name, ())]
+    holders += [t.source_slot for t in state.transfers.values() if t.source == name and t.has_source]
+    holders += [chain.parent_slot for chain in lineage.chains.values() if chain.condemned and chain.parent_slot >= 0]
+    held = {slot for holder in holders for chain, size in lineage.path(holder) for slot in chain.slots[:size]}
+    return len(set(lineage.index.values()) - held)
