@@ -25,33 +25,28 @@ CALL_TIMEOUT_S = 60.0
 class LogThread:
     """See the module. Every method but the callbacks is for the owner's thread.
 
+    A log that is given is used and left open; one that is connected here is closed here.
+
     :ivar acked_n: every event up to this number is stored
     :ivar failure: why nothing can be written any more; None while all is well
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Log]], *, pending_max: int = 65_536) -> None:
+    def __init__(self, log: Log | Callable[[], Awaitable[Log]], *, pending_max: int = 65_536) -> None:
         self.acked_n, self.put_n = -1, -1
         self.failure: LogError | None = None
         self._pending_max = pending_max
-        self._connect = connect
+        self._connect = log if callable(log) else None
         self._queue: deque[AnyEvent] = deque()
         self._idle, self._closing = True, False
         self._watcher: Callable[[], None] = _nobody_watches
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._wake = asyncio.Event()
-        self._log: Log | None = None
+        self._log: Log | None = None if callable(log) else log
         self._writer: Writer | None = None
         self._sending: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="kvbm-log", daemon=True)
         self._thread.start()
-
-    @property
-    def log(self) -> Log:
-        """The log, once `call` has connected it."""
-        if self._log is None:
-            raise LogUnavailable("the log is closed", hint="open a new owner")
-        return self._log
 
     @property
     def pending(self) -> int:
@@ -150,6 +145,8 @@ class LogThread:
 
     async def _with_log(self, work: Callable[[Log], Coroutine[Any, Any, T]]) -> T:
         if self._log is None:
+            if self._connect is None:
+                raise LogUnavailable("the owner is closed", hint="open it again")
             self._log = await self._connect()
         return await work(self._log)
 
@@ -205,8 +202,9 @@ class LogThread:
             if self._writer and not self.failure:
                 await self._writer.close()
         finally:
-            await log.close()
-            self._log = None
+            if self._connect:
+                await log.close()
+            self._log = self._connect = None
 
 
 def _nobody_watches() -> None:

@@ -38,7 +38,7 @@ from kvbm_events.schema import (
     TierSpec,
     total,
 )
-from kvbm_events.schema.errors import LogError, LogUnavailable
+from kvbm_events.schema.errors import Fenced, LogError, LogUnavailable
 from kvbm_nats.log_thread import LogThread
 from kvbm_nats.offloader import Offloader
 from kvbm_nats.recovery import Recovered, recover
@@ -151,7 +151,8 @@ class BlockManager:
         """Recover the instance from its log and claim its next epoch.
 
         Args:
-            log: a NATS server's URL, a log, or what connects to one; it is used on a thread of its own
+            log: a NATS server's URL, a log, or what connects to one; it is used on a thread of its own,
+                and a log that is given stays open
             instance: the instance's name
             namespace: fingerprint of all that must agree before blocks are reused, as `field=value;…`
             tiers: the tiers, fastest first
@@ -166,7 +167,9 @@ class BlockManager:
             LogError, IllegalTransition: the log cannot be read, written or applied.
         """
         options = options or Options()
-        thread = LogThread(_connector(log), pending_max=options.pending_max)
+        thread = LogThread(
+            partial(JetStreamLog.connect, log) if isinstance(log, str) else log, pending_max=options.pending_max
+        )
         try:
             recovered = thread.call(lambda it: recover(it, instance), timeout_s=3600)
             opened = plan_opening(
@@ -373,12 +376,18 @@ class BlockManager:
         self._thread.wait_acked(self.state.n, timeout_s or self.options.close_timeout_s)
 
     def close(self) -> None:
-        """Write what is left and stop. The blocks stay as the log has them; raises what kept it from being written."""
+        """Write what is left and stop; the blocks stay as the log has them.
+
+        Raises:
+            LogFull, LogUnavailable: what kept the last events from being written. A fenced owner has nothing to write.
+        """
         if self._closed:
             return
         self._closed = True
         self._offloader.close()
         self._thread.close(self.options.close_timeout_s)
+        if self._thread.failure and not isinstance(self._thread.failure, Fenced):
+            raise self._thread.failure
 
     def __enter__(self) -> Self:
         return self
@@ -411,15 +420,3 @@ class BlockManager:
 
 def _now_us() -> int:
     return time.time_ns() // 1000
-
-
-def _connector(log: Log | str | Callable[[], Awaitable[Log]]) -> Callable[[], Awaitable[Log]]:
-    if isinstance(log, str):
-        return partial(JetStreamLog.connect, log)
-    if callable(log):
-        return log
-
-    async def given() -> Log:
-        return log
-
-    return given

@@ -96,6 +96,11 @@ class Lineage:
             yield chain, self._position[slot] - chain.base + 1
             slot = chain.parent_slot
 
+    def above(self, key: str) -> str:
+        """The key before the oldest ancestor that a block has in the tier."""
+        *_, (chain, _) = self.path(self.index[key])
+        return chain.parent_key
+
     def is_path(self, slots: list[int]) -> bool:
         """Whether the slots hold blocks each of which is the parent of the next."""
         at, last = 0, NO_SLOT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from kvbm_events.schema import Runs
+from kvbm_events.schema import Runs, total
 from kvbm_events.schema.errors import IllegalTransition
 from kvbm_statemachine.table import SlotState, Transition
 
@@ -51,8 +51,8 @@ class Slots:
                 slot = next(i for i in range(first, end) if states[i] != before)
                 state = SlotState(states[slot]).name.lower()
                 raise IllegalTransition(f"{cause}: slot {slot}", why=f"it is {state}, not {before.name.lower()}")
-        if len(runs) > 1:
-            _check_apart(step, runs)
+        if len(runs) > 1 and (twice := _overlapping(runs)) is not None:
+            raise IllegalTransition(f"{cause}: slot {twice}", why="the event names it twice")
 
     def move(self, step: Transition, runs: Runs) -> None:
         """Take the step, which `check` has allowed."""
@@ -90,6 +90,8 @@ class Slots:
             if states.count(0, first, first + size) == size:
                 found.append((first, size))
                 count -= size
+        if len(found) > 1 and _overlapping(found) is not None:  # two hints spoke of one slot: of no use, any of them
+            count, found = total(found) + count, []
         return found + self._search(count, found) if count else found
 
     def _search(self, count: int, taken: Runs) -> Runs:
@@ -112,9 +114,11 @@ class Slots:
         return found
 
 
-def _check_apart(step: Transition, runs: Runs) -> None:
+def _overlapping(runs: Runs) -> int | None:
+    """A slot that is in two of the runs, if there is one."""
     end = -1
     for first, count in sorted(runs):
         if first < end:
-            raise IllegalTransition(f"{step.cause}: slot {first}", why="the event names it twice")
+            return first
         end = first + count
+    return None

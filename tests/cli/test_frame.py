@@ -17,7 +17,7 @@ from cli.conftest import KVBM, PLAIN
 HEAVY = ("sqlalchemy", "nats", "structlog", "aiosqlite", "kvbm_nats.traces", "kvbm_nats.cli.decode")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], []])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["trace", "--help"], []])
 def test_help_and_version_import_nothing_heavy(arguments):
     code = (
         "import sys\nfrom kvbm_nats.cli import main\n"

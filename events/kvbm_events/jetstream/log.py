@@ -44,12 +44,15 @@ class JetStreamLog:
         """
         connection = await Connection.open(url, options)
         try:
-            info = await connection.persist(lambda: ensure_stream(Api(connection), options))
+            api = Api(connection)
+            info = await connection.persist(lambda: ensure_stream(api, options))
+            replicas = int(info.config.get("num_replicas", 1))
+            await connection.persist(lambda: Snapshots(api, options).ensure_bucket(replicas))
             sync_always = await is_sync_always(options)
         except LogError:
             await connection.close()
             raise
-        return cls(connection, replicas=int(info.config.get("num_replicas", 1)), sync_always=sync_always)
+        return cls(connection, replicas=replicas, sync_always=sync_always)
 
     async def open_writer(
         self, instance: str, opened: Opened, after: int, on_acked: Callable[[int], None] = lambda _n: None

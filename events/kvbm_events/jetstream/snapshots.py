@@ -18,13 +18,12 @@ from contextlib import asynccontextmanager
 
 from nats.errors import Error as NatsError
 from nats.js.api import ObjectInfo, ObjectMeta, ObjectMetaOptions
-from nats.js.errors import BucketNotFoundError, NotFoundError
+from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
 from kvbm_events.jetstream.api import Api
 from kvbm_events.jetstream.options import BUCKET, Options
 from kvbm_events.log import Snapshot
-from kvbm_events.schema.errors import LogUnavailable
 
 CHUNK_BYTES = 512 << 10
 """Below every server's default limit of 1 MiB a message."""
@@ -40,11 +39,18 @@ class Snapshots:
     def __init__(self, api: Api, options: Options) -> None:
         self._api, self._options = api, options
         self._js = api.connection.nc.jetstream(timeout=options.timeout_s)
+        self._store = ObjectStore(BUCKET, _BUCKET_STREAM, self._js)
+
+    async def ensure_bucket(self, replicas: int) -> None:
+        """Create the bucket where there is none. Raises LogUnavailable."""
+        if await self._api.stream_info(_BUCKET_STREAM) is None:
+            async with self._bucket():
+                await self._js.create_object_store(BUCKET, replicas=replicas)
 
     async def save(self, snapshot: Snapshot) -> None:
         """Store a snapshot and drop the oldest ones. Raises LogUnavailable."""
         headers = {name: str(getattr(snapshot, name)) for name in ("epoch", "n", "seq", "at_us", "digest")}
-        async with self._bucket(create=True) as bucket:
+        async with self._bucket() as bucket:
             await _put(bucket, f"{snapshot.instance}/{snapshot.seq}", headers, snapshot.state)
         for old in (await self._list(snapshot.instance))[: -self._options.snapshots_kept]:
             await self._api.purge(_BUCKET_STREAM, filter=_meta_subject(old.name))
@@ -75,7 +81,7 @@ class Snapshots:
 
     async def mark_trimmed(self, instance: str, seq: int) -> None:
         """Note that the instance's entries up to `seq` are dropped. Raises LogUnavailable."""
-        async with self._bucket(create=True) as bucket:
+        async with self._bucket() as bucket:
             await _put(bucket, f"{instance}/{_TRIMMED}", {"seq": str(seq)}, b"")
 
     async def trimmed(self, instance: str) -> int:
@@ -94,24 +100,16 @@ class Snapshots:
         return sorted((i for i in found if i.name.startswith(prefix) and i.name != mark), key=_seq)
 
     @asynccontextmanager
-    async def _bucket(self, *, create: bool = False) -> AsyncIterator[ObjectStore]:
+    async def _bucket(self) -> AsyncIterator[ObjectStore]:
         """The bucket, for no longer than `TRANSFER_TIMEOUT_S`. Raises NotFoundError, LogUnavailable."""
         try:
             async with asyncio.timeout(TRANSFER_TIMEOUT_S):
-                try:
-                    bucket = await self._js.object_store(BUCKET)
-                except BucketNotFoundError:
-                    if not create:
-                        raise
-                    bucket = await self._js.create_object_store(BUCKET, replicas=self._options.replicas or 1)
-                yield bucket
+                yield self._store
         except NotFoundError:
             raise
         except (NatsError, OSError, TimeoutError) as error:
-            raise self._unavailable(error) from error
-
-    def _unavailable(self, error: Exception) -> LogUnavailable:
-        return self._api.connection.unavailable(f"snapshots: {error or type(error).__name__}")
+            why = f"snapshots: {error or type(error).__name__}"
+            raise self._api.connection.unavailable(why) from error
 
 
 async def _put(bucket: ObjectStore, name: str, headers: dict[str, str], data: bytes) -> None:

@@ -13,7 +13,7 @@ from kvbm_nats.cli.text import printable
 
 BLOCKS_MAX = 1 << 16
 """The most slots that are listed: a damaged event may name any number of them in a few bytes."""
-_RUNS = ("slots", "source_slots")
+_RUNS = ("source_slots", "slots")
 _DIGITS = {"keys": KEY_DIGITS, "missed": KEY_DIGITS, "checksums": 16}
 _COLUMNS = {"source_slots": "from slot", "slots": "slot", "keys": "key", "checksums": "checksum"}
 _NO_FIELD_LINE = {"type", "epoch", "n", "at_us", "at", "existing", *_COLUMNS}

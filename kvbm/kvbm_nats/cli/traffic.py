@@ -13,9 +13,7 @@ from kvbm_nats.traces.play import play_trace
 from kvbm_nats.traces.served import ServedCache
 
 
-def traffic(
-    *, seed: int = 0, speed: float = 1.0, requests: int | None = None, nats: NatsOptions | None = None
-) -> None:
+def traffic(*, seed: int = 0, speed: float = 1.0, requests: int | None = None, nats: NatsOptions | None = None) -> None:
     """Play chats and coding agents with shared system prompts against the service until Ctrl-C.
 
     Args:

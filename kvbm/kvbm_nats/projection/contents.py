@@ -86,6 +86,12 @@ async def read_segment(connection: AsyncConnection) -> tuple[int, int]:
     return (row.id, row.rows) if row else (0, 0)
 
 
+async def read_ids(connection: AsyncConnection) -> dict[int, str]:
+    """The instances' names by their numbers."""
+    rows = await connection.execute(select(instance.c.id, instance.c.name))
+    return {row.id: row.name for row in rows}
+
+
 async def read_names(connection: AsyncConnection) -> list[str]:
     """The instances that the projection knows, whatever its version is."""
     if not await _has(connection, instance):
@@ -101,7 +107,9 @@ async def read_early(connection: AsyncConnection, instance_id: int, name: str, e
         .where(columns.instance_id == instance_id, columns.applied_seq.is_(None), columns.epoch == epoch, columns.n > n)
         .order_by(columns.seq)
     )
-    return [Entry(row.seq, f"{PREFIX}.{name}.all.early", row.body.encode()) for row in await connection.execute(waiting)]
+    return [
+        Entry(row.seq, f"{PREFIX}.{name}.all.early", row.body.encode()) for row in await connection.execute(waiting)
+    ]
 
 
 async def _has(connection: AsyncConnection, table: Table) -> bool:

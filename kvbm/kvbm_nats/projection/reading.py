@@ -1,122 +1,41 @@
 """Reading a projection: from any process, while it is written, by SQLAlchemy in any dialect.
 
-    async with open_projection("sqlite:///projection.db") as projection:
-        for row in await projection.tiers("replica-0"): ...
+async with open_projection("sqlite:///projection.db") as projection:
+    for row in await projection.tiers("replica-0"): ...
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
-from msgspec import Struct
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kvbm_events.log import Position
-from kvbm_events.schema import Runs, TierName, check_keys
+from kvbm_events.schema import check_keys
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.projection import schema
+from kvbm_nats.projection.answers import (
+    BlockRow,
+    InstanceRow,
+    JournalRow,
+    RequestRow,
+    S,
+    TierRow,
+    TransferRow,
+    select_of,
+    to_block,
+    to_struct,
+)
 from kvbm_nats.projection.backend import Backend, Place, backend_of
-from kvbm_nats.projection.contents import connected, read_position, read_version
+from kvbm_nats.projection.contents import connected, read_ids, read_position, read_version
 from kvbm_nats.projection.errors import ProjectionMissing
-from kvbm_statemachine import SlotState
 
 JOURNAL_LIMIT = 10_000
 """The most rows of the journal in one answer."""
-
-S = TypeVar("S", bound=Struct)
-
-
-class InstanceRow(Struct, frozen=True):
-    """An instance after its last applied event, which was stored at `seq` and made at `at_us`."""
-
-    id: int
-    name: str
-    namespace: str
-    epoch: int
-    n: int
-    seq: int
-    at_us: int
-
-
-class TierRow(Struct, frozen=True):
-    """A tier as it was opened, and its slots by state."""
-
-    instance: str
-    tier: TierName
-    capacity: int
-    policy: str
-    control: str
-    admission: str
-    seen_min: int
-    free: int
-    allocated: int
-    registered: int
-    condemned: int
-    quarantined: int
-
-
-class BlockRow(Struct, frozen=True):
-    """A block: its place, its key, its state (`registered` or `condemned`), and the sequence that registered it."""
-
-    instance: str
-    tier: TierName
-    slot: int
-    key: str
-    state: str
-    seq: int
-
-
-class RequestRow(Struct, frozen=True):
-    """An open request: by tier, the runs of slots that it fills and the slots that it holds, each with all before it."""
-
-    instance: str
-    name: str
-    priority: int
-    allocated: dict[TierName, Runs]
-    pins: dict[TierName, list[int]]
-
-
-class TransferRow(Struct, frozen=True):
-    """An open transfer; its keys are in the event that started it, which `id` names as `<epoch>.<n>`."""
-
-    instance: str
-    id: str
-    kind: str
-    source: TierName
-    tier: TierName
-    request: str
-    priority: int
-    deadline_us: int
-    slots: Runs
-    open: Runs
-    quarantined: Runs
-
-
-class JournalRow(Struct, frozen=True):
-    """An entry of the log. `applied_seq` is None where no reader may apply it, or it waits for an earlier one.
-
-    :ivar blocks: slots that the event names; found blocks of a look-up
-    :ivar body: the event as JSON
-    """
-
-    seq: int
-    instance: str
-    applied_seq: int | None
-    epoch: int
-    n: int
-    at_us: int
-    type: str
-    tier: str | None
-    request: str | None
-    transfer: str | None
-    blocks: int
-    reason: str | None
-    body: str
 
 
 class Projection:
@@ -139,17 +58,17 @@ class Projection:
 
     async def tiers(self, instance: str | None = None) -> list[TierRow]:
         """The tiers of one instance or of all, by instance and fastest first."""
-        columns = _named(schema.tier)
-        return await self._read(TierRow, _of(columns, instance).order_by(schema.instance.c.name, schema.tier.c.tier))
+        wanted = select_of(schema.tier, instance)
+        return await self._read(TierRow, wanted.order_by(schema.instance.c.name, schema.tier.c.tier))
 
     async def requests(self, instance: str | None = None) -> list[RequestRow]:
         """The open requests of one instance or of all, by instance and name."""
-        wanted = _of(_named(schema.request), instance)
+        wanted = select_of(schema.request, instance)
         return await self._read(RequestRow, wanted.order_by(schema.instance.c.name, schema.request.c.name))
 
     async def transfers(self, instance: str | None = None) -> list[TransferRow]:
         """The open transfers of one instance or of all, by instance and id."""
-        wanted = _of(_named(schema.transfer), instance)
+        wanted = select_of(schema.transfer, instance)
         return await self._read(TransferRow, wanted.order_by(schema.instance.c.name, schema.transfer.c.id))
 
     async def blocks(self, key: str) -> list[BlockRow]:
@@ -169,8 +88,8 @@ class Projection:
             .order_by(block.c.id)
         )
         async with self.connection() as connection:
-            names = await _names(connection)
-            return [_block(row, names) for row in await connection.execute(wanted)]
+            names = await read_ids(connection)
+            return [to_block(*row, names) for row in await connection.execute(wanted)]
 
     async def journal(
         self, instance: str | None = None, *, after: int = 0, until: int | None = None, limit: int = 100
@@ -185,7 +104,7 @@ class Projection:
                 f"{limit} rows of the journal", why=f"one answer has 1 to {JOURNAL_LIMIT}", hint="read on with `after`"
             )
         columns = schema.journal.c
-        wanted = _of([column for column in _named(schema.journal) if column.name != "parent"], instance)
+        wanted = select_of(schema.journal, instance, without="parent")
         wanted = wanted.where(columns.seq > after).order_by(columns.seq).limit(limit)
         if until is not None:
             wanted = wanted.where(columns.seq <= until)
@@ -217,7 +136,8 @@ class Projection:
             await self.close()
             engine = self._backend.engine(place)
             try:
-                await _check_version(engine)
+                async with connected(engine) as connection:
+                    check_version(await read_version(connection))
             except BaseException:
                 await engine.dispose()
                 raise
@@ -227,7 +147,7 @@ class Projection:
     async def _read(self, kind: type[S], wanted: Select[Any]) -> list[S]:
         async with self.connection() as connection:
             rows = await connection.execute(wanted)
-            return [_struct(kind, row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name for it
+            return [to_struct(kind, row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name for it
 
 
 @asynccontextmanager
@@ -245,3 +165,13 @@ async def open_projection(url: str) -> AsyncIterator[Projection]:
         yield projection
     finally:
         await projection.close()
+
+
+def check_version(version: str) -> None:
+    """Raise ProjectionMissing unless the tables are of this program's version."""
+    if version != schema.VERSION:
+        raise ProjectionMissing(
+            f"the projection is of version {version or 'none'}",
+            why=f"this program reads version {schema.VERSION}",
+            hint="let this program's projector make it again from the log",
+        )

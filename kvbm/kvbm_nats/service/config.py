@@ -1,11 +1,11 @@
 """What `kvbm serve` is told: which instances to host, and how. From a TOML file, or from flags.
 
-    url = "nats://127.0.0.1:4222"
+url = "nats://127.0.0.1:4222"
 
-    [[instances]]
-    name = "replica-0"
-    namespace = "model=llama-8b;dtype=bf16;page=16"
-    tiers = "g1=4096,g2=16384"
+[[instances]]
+name = "replica-0"
+namespace = "model=llama-8b;dtype=bf16;page=16"
+tiers = "g1=4096,g2=16384"
 """
 
 from __future__ import annotations

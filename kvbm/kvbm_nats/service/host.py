@@ -1,17 +1,16 @@
 """One hosted instance: its owner, its leases, the answers it remembers, and its end.
 
 Rules
-1. Once the instance was claimed by another owner, nothing more is answered for it: the clients ask again, and the other
-   one answers.
-2. What the log refuses for any other reason is told to the clients; the instance is then not hosted any more either.
+1. Once another owner has claimed the instance, nothing more is answered for it: the clients ask again, and whoever has
+   it now answers.
+2. Whatever else the log refuses is told to the clients; the instance is not hosted any more then either.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from msgspec import Struct
@@ -19,20 +18,178 @@ from msgspec import Struct
 from kvbm_events.log import Log
 from kvbm_events.schema.errors import Fenced, KvbmError, UnknownRequest
 from kvbm_nats.manager import BlockManager
-from kvbm_nats.service import messages as m
+from kvbm_nats.service import messages as msg
 from kvbm_nats.service.answers import Answers, Reply
 from kvbm_nats.service.config import InstanceConfig
 from kvbm_nats.service.leases import Leases
 from kvbm_nats.service.micro import EndpointPlan, Handler
-from kvbm_nats.service.owner import TURN_S, OwnerThread
+from kvbm_nats.service.owner import OwnerThread
 from kvbm_nats.service.verbs import Verbs
 from kvbm_nats.service.wire import decode_call, encode, encode_error
 from kvbm_tiers import Mover
 
-C = TypeVar("C", bound=m.Call)
+C = TypeVar("C", bound=msg.Call)
 Connect = Callable[[], Awaitable[Log]]
 
-LATE_S = 1.0
-"""A turn that comes later than this was held up, and so were the clients' renewals."""
-
 _logger = structlog.get_logger(__name__)
+
+
+class InstanceHost:
+    """See the module. Made by `open`.
+
+    :ivar instance: its name
+    """
+
+    def __init__(
+        self,
+        config: InstanceConfig,
+        connect: Connect,
+        *,
+        lease_s: float,
+        on_failed: Callable[[InstanceHost, Exception], None],
+        is_reachable: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.monotonic,
+        mover: Mover | None = None,
+    ) -> None:
+        self.instance, self._config = config.name, config
+        self._connect, self._mover = connect, mover
+        self._lease_s, self._clock, self._is_reachable = lease_s, clock, is_reachable
+        self._leases = Leases(lease_s, (), clock())
+        self._turned_at_s = clock()
+        self._answers = Answers(clock)
+        self._owner = OwnerThread(
+            self.instance,
+            self._open_manager,
+            every_turn=self._turn,
+            on_failed=lambda error: on_failed(self, error),
+        )
+
+    async def opened(self) -> int:
+        """The epoch, once the instance is recovered and claimed. Raises as `BlockManager.open`."""
+        manager = await self._owner.opened()
+        _logger.info(
+            "instance opened",
+            instance=self.instance,
+            epoch=manager.state.epoch,
+            requests=len(manager.state.requests),
+            events_read=manager.recovered.events,
+            notes=manager.recovered.notes,
+        )
+        return manager.state.epoch
+
+    def fence(self, epoch: int) -> None:
+        """Another owner says that it has claimed the instance."""
+        self._owner.fail(
+            Fenced(
+                f"{self.instance!r} was claimed by another owner",
+                why=f"its epoch is {epoch}",
+                hint="stop the other service, or leave the instance to it",
+            )
+        )
+
+    def endpoints(self) -> list[EndpointPlan]:
+        """Where the instance can be asked."""
+        verbs = Verbs(self._owner, self._leases, self._clock)
+        handlers: dict[str, Handler] = {
+            "allocate": self._handler(msg.AllocateCall, verbs.allocate),
+            "register": self._handler(msg.RegisterCall, verbs.register),
+            "match": self._handler(msg.MatchCall, verbs.match),
+            "release": self._handler(msg.ReleaseCall, verbs.release),
+            "offload": self._handler(msg.OffloadCall, verbs.offload),
+            "onboard": self._handler(msg.OnboardCall, verbs.onboard),
+            "evict": self._handler(msg.EvictCall, verbs.evict),
+            "renew": self._handler(msg.RenewCall, verbs.renew),
+            "status": self._status_handler(verbs),
+        }
+        return [
+            EndpointPlan(verb, msg.subject_of(self.instance, verb), handler, {"instance": self.instance})
+            for verb, handler in handlers.items()
+        ]
+
+    async def turn(self) -> None:
+        """Do what is due by time at once, instead of at the owner's next turn."""
+        await self._owner.run(self._turn, durable=False)
+
+    async def close(self) -> None:
+        """Write a snapshot and let go of the instance. Raises what keeps it from being written."""
+
+        def save(manager: BlockManager) -> None:
+            if self._config.options.snapshot_every:
+                manager.snapshot()
+
+        await self._owner.close(save)
+        _logger.info("instance closed", instance=self.instance)
+
+    def _open_manager(self) -> BlockManager:
+        manager = BlockManager.open(
+            self._connect,
+            self.instance,
+            namespace=self._config.namespace,
+            tiers=self._config.specs(),
+            keep=self._config.keep,
+            requests="kept",
+            mover=self._mover,
+            options=self._config.options,
+        )
+        self._leases = Leases(self._lease_s, manager.state.requests, self._clock())
+        self._turned_at_s = self._clock()
+        return manager
+
+    def _turn(self, manager: BlockManager) -> None:
+        """In the owner's thread: release what clients left whose leases ran out."""
+        now_s = self._clock()
+        since_s, self._turned_at_s = now_s - self._turned_at_s, now_s
+        if since_s > self._lease_s / 3 or not self._is_reachable():
+            self._leases.extend(since_s)
+        for client, requests in self._leases.expire(now_s).items():
+            for request in requests:
+                try:
+                    manager.release(request, reason="lease_expired")
+                except UnknownRequest:
+                    continue
+            if requests:
+                _logger.warning(
+                    "lease expired",
+                    instance=self.instance,
+                    client=client or "unclaimed since the restart",
+                    requests=len(requests),
+                )
+
+    def _handler(self, kind: type[C], verb: Callable[[C], Awaitable[Struct]]) -> Handler:
+        async def handle(data: bytes) -> Reply | None:
+            try:
+                call = decode_call(data, kind)
+                return await self._answers.once(call.client, call.number, lambda: self._reply(verb(call)))
+            except Fenced:
+                return None
+            except KvbmError as error:
+                return _refusal(error)
+
+        return handle
+
+    def _status_handler(self, verbs: Verbs) -> Handler:
+        async def handle(data: bytes) -> Reply | None:
+            try:
+                return await self._reply(verbs.status(decode_call(data, msg.StatusCall)))
+            except Fenced:
+                return None
+            except KvbmError as error:
+                return _refusal(error)
+
+        return handle
+
+    async def _reply(self, answer: Awaitable[Any]) -> Reply:
+        try:
+            return Reply(encode(await answer))
+        except Fenced:
+            raise
+        except KvbmError as error:
+            return _refusal(error)
+        except Exception as error:  # noqa: BLE001 - the service goes on, and tells whoever asked
+            _logger.exception("a question could not be answered", instance=self.instance)
+            return _refusal(error)
+
+
+def _refusal(error: Exception) -> Reply:
+    code, body = encode_error(error)
+    return Reply(body, code)

@@ -112,13 +112,24 @@ class OwnerThread:
         await self.run(lambda _: self._waits.append(wait), durable=False)
         return await future
 
+    def fail(self, error: Exception) -> None:
+        """From now on nothing can be asked any more, and this is why."""
+        if self._failure:
+            return
+        self._failure = error
+        while self._unproven:
+            _resolve(self._unproven.popleft()._replace(error=error))
+        self._on_failed(error)
+
     async def close(self, last_work: Work[None]) -> None:
         """Do `last_work`, write what is left, and end the thread. Raises what keeps it from that, after ending."""
         try:
             if not self._failure:
                 await self._ask(last_work, durable=False)
         finally:
-            self._failure = self._failure or LogUnavailable("the owner is closed", hint="ask the service that has it now")
+            self._failure = self._failure or LogUnavailable(
+                "the owner is closed", hint="ask the service that has it now"
+            )
             await self._ask(None, durable=False)
             await asyncio.to_thread(self._thread.join)
 
@@ -193,7 +204,7 @@ class OwnerThread:
         except LogError as error:
             _logger.warning("upkeep put off", instance=manager.instance, why=str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, this state is not to be trusted any more
-            self._tell(self._fail, error)
+            self._tell(self.fail, error)
         self._answer_waits(manager)
 
     def _answer_waits(self, manager: BlockManager) -> None:
@@ -242,15 +253,7 @@ class OwnerThread:
         while self._unproven and self._unproven[0].n <= self._acked_n:
             _resolve(self._unproven.popleft())
         if manager.failure:
-            self._fail(manager.failure)
-
-    def _fail(self, error: Exception) -> None:
-        if self._failure:
-            return
-        self._failure = error
-        while self._unproven:
-            _resolve(self._unproven.popleft()._replace(error=error))
-        self._on_failed(error)
+            self.fail(manager.failure)
 
 
 def _resolve(done: _Done) -> None:

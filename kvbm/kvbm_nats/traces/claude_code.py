@@ -8,6 +8,7 @@ count from its `t`. Hash ids name full blocks only.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -57,24 +58,29 @@ class Session:
             InvalidTrace: it is not a session, or one of its entries is incomplete.
         """
         try:
-            self._session = _decode(data)
+            session = _decode(data)
         except JSON_ERRORS as error:
             raise invalid_json(f"{path}{_line(data, error)}", error, EXPECTED) from error
-        self.name = self._session.id
-        entries = _flatten(self._session.requests, 0.0, f"{path}: $.requests")
-        self._records = sorted(entries, key=lambda item: item[0])
+        self.name = session.id
+        self._block_tokens = session.block_size
+        entries = _flatten(session.requests, 0.0, f"{path}: $.requests")
+        self._entries = deque(sorted(entries, key=lambda item: item[0]))
 
     def requests(self, start_s: float = 0.0) -> Iterator[TraceRequest]:
         """The requests in the order of time, the session's start being at `start_s`; sub-agents' among them.
+
+        Each is let go of when it was given, so a session is played once.
 
         Raises:
             InvalidTrace: a request contradicts itself or another.
         """
         keyring = Keyring(self.name)
-        for number, (at_s, where, entry) in enumerate(self._records, 1):
-            yield keyring.request(
-                _record(entry, where, start_s + at_s, f"{self.name}-{number}", self._session.block_size)
-            )
+        number = 0
+        while self._entries:
+            at_s, where, entry = self._entries.popleft()
+            number += 1
+            name = f"{self.name}-{number}"
+            yield keyring.request(_record(entry, where, start_s + at_s, name, self._block_tokens))
 
 
 def _flatten(entries: list[_Entry], start_s: float, where: str, depth: int = 0) -> Iterator[tuple[float, str, _Entry]]:

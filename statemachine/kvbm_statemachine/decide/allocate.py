@@ -20,6 +20,7 @@ from kvbm_events.schema.errors import IllegalTransition, InvalidCommand, TierFul
 from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.decide.desk import Desk, check_priority
 from kvbm_statemachine.policies import Victims
+from kvbm_statemachine.table import Step
 from kvbm_statemachine.tier import Tier
 
 
@@ -50,6 +51,10 @@ def allocate(
         runs = place.slots.find_free(count)
     else:
         runs = to_runs(at)
+        try:
+            place.slots.check(Step.ALLOCATED, runs)
+        except IllegalTransition as error:
+            raise InvalidCommand(f"these slots of {tier} cannot be allocated", why=str(error)) from error
     state = desk.state
     event = Allocated(
         epoch=state.epoch,
@@ -142,8 +147,9 @@ def release(
     holder = state.request(request)
     runs: Runs = to_runs(slots)
     if tier:
-        state.tier(tier)
+        place = state.tier(tier)
         try:
+            place.slots.check(Step.GIVEN_BACK, runs)
             holder.without(tier, runs)
         except IllegalTransition as error:
             raise InvalidCommand(f"{request!r} cannot give back slots of {tier}", why=str(error)) from error

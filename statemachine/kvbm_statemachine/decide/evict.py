@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kvbm_events.schema import MAX_BLOCKS, Evicted, EvictReason, TierName, check_keys, to_runs
 from kvbm_events.schema.errors import BlockHeld, InvalidCommand
+from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.decide.desk import Desk
 from kvbm_statemachine.lineage import Chain
 from kvbm_statemachine.tier import Tier
@@ -15,7 +16,8 @@ def evict(desk: Desk, tier: TierName, keys: Sequence[str], *, reason: EvictReaso
     """Evict these blocks and all that stand on them; how many that were. Keys that are not there are passed over.
 
     Corrupt blocks go even while they are held: they cannot be matched any more, and their slots become free when the
-    last holder lets go.
+    last holder lets go. Of an observed tier the engine has evicted these blocks and no others, in this order and for
+    whatever reason: that is recorded as it is.
 
     Raises:
         BlockHeld: a request or transfer uses one of them (unless the reason is corrupt); nothing was evicted.
@@ -23,17 +25,8 @@ def evict(desk: Desk, tier: TierName, keys: Sequence[str], *, reason: EvictReaso
     """
     place = desk.state.tier(tier)
     check_keys(keys)
-    if reason == "capacity":
-        raise InvalidCommand("eviction for capacity", why="only an allocation decides that", hint="use operator")
-    parts = _with_descendants(place, keys)
-    if reason != "corrupt" and (held := _held(place, parts)):
-        raise BlockHeld(
-            f"block {held} of {tier} is in use",
-            why="a request or a transfer holds it, or a block that stands on it",
-            hint="release the request first, or wait for it",
-        )
     total = 0
-    for slots, names in _events(parts):
+    for names, slots in _as_told(place, keys) if place.observed else _decided(place, keys, reason):
         state = desk.state
         event = Evicted(
             epoch=state.epoch,
@@ -48,6 +41,28 @@ def evict(desk: Desk, tier: TierName, keys: Sequence[str], *, reason: EvictReaso
         desk.emit(event)
         total += len(slots)
     return total
+
+
+def _as_told(tier: Tier, keys: Sequence[str]) -> list[Columns]:
+    """What an engine evicted, event by event."""
+    index = tier.lineage.index
+    there = [key for key in dict.fromkeys(keys) if key in index]
+    parts = [there[at : at + MAX_BLOCKS] for at in range(0, len(there), MAX_BLOCKS)]
+    return [Columns(part, [index[key] for key in part]) for part in parts]
+
+
+def _decided(tier: Tier, keys: Sequence[str], reason: EvictReason) -> list[Columns]:
+    """What we evict, event by event."""
+    if reason == "capacity":
+        raise InvalidCommand("eviction for capacity", why="only an allocation decides that", hint="use operator")
+    parts = _with_descendants(tier, keys)
+    if reason != "corrupt" and (held := _held(tier, parts)):
+        raise BlockHeld(
+            f"block {held} of {tier.name} is in use",
+            why="a request or a transfer holds it, or a block that stands on it",
+            hint="release the request first, or wait for it",
+        )
+    return _events(parts)
 
 
 def _with_descendants(tier: Tier, keys: Sequence[str]) -> list[tuple[Chain, int]]:
@@ -77,27 +92,29 @@ def _depth(tier: Tier, chain: Chain) -> int:
 
 
 def _held(tier: Tier, parts: list[tuple[Chain, int]]) -> str:
-    """The key of a block among the parts that somebody other than a child chain pins; empty if there is none."""
+    """The key of a block among the parts that is pinned by more than child chains that go too; empty if none is."""
+    lineage = tier.lineage
     for chain, first in parts:
         for slot, pins in chain.pins.items():
-            if tier.lineage.position(slot) - chain.base >= first and pins > len(tier.lineage.branches.get(slot, ())):
-                return tier.lineage.key_of(slot)
+            going = sum(not child.condemned for child in lineage.branches.get(slot, ()))
+            if lineage.position(slot) - chain.base >= first and pins > going:
+                return lineage.key_of(slot)
     return ""
 
 
-def _events(parts: list[tuple[Chain, int]]) -> list[tuple[list[int], list[str]]]:
-    """Slots and keys of each event: whole ends of chains, at most `MAX_BLOCKS`, the deepest first."""
-    events: list[tuple[list[int], list[str]]] = [([], [])]
+def _events(parts: list[tuple[Chain, int]]) -> list[Columns]:
+    """Whole ends of chains, at most `MAX_BLOCKS` an event, the deepest first."""
+    events = [Columns([], [])]
     for chain, first in parts:
         end = len(chain.slots)
         while end > first:
-            slots, names = events[-1]
+            names, slots = events[-1]
             room = MAX_BLOCKS - len(slots)
             if not room:
-                events.append(([], []))
+                events.append(Columns([], []))
                 continue
             start = max(first, end - room)
-            slots += chain.slots[start:end]
             names += chain.keys[start:end]
+            slots += chain.slots[start:end]
             end = start
-    return [event for event in events if event[0]]
+    return [event for event in events if event.slots]

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 
 from kvbm_events.schema import Opened, Requests, TierName, TierSpec
 from kvbm_events.schema.errors import InvalidCommand, NamespaceMismatch
-from kvbm_statemachine.effects.opening import why_not_kept
+from kvbm_statemachine.effects.opening import MAX_CAPACITY, why_not_kept
 from kvbm_statemachine.policies import POLICIES
 from kvbm_statemachine.state import State
-
-MAX_CAPACITY = 1 << 26
-"""Slots of a tier."""
 
 
 def plan_opening(

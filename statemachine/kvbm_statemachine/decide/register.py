@@ -8,7 +8,9 @@ from kvbm_events.schema import MAX_BLOCKS, ROOT, Registered, Runs, TierName, che
 from kvbm_events.schema.errors import IllegalTransition, InvalidCommand
 from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.decide.desk import Desk
+from kvbm_statemachine.effects.blocks import check_keys_fit
 from kvbm_statemachine.requests import Request
+from kvbm_statemachine.table import Step
 from kvbm_statemachine.tier import Tier
 
 
@@ -41,7 +43,7 @@ def register(
         raise InvalidCommand(f"{len(keys)} keys for {len(slots)} slots", why="one key a slot, and at least one")
     if len(keys) <= MAX_BLOCKS:
         return _register(desk, place, request, list(slots), list(keys), packed, runs, parent)
-    _check_whole(place, holder, runs, keys, parent)
+    _check_whole(place, holder, list(slots), runs, list(keys), parent)
     final: list[int] = []
     for at in range(0, len(keys), MAX_BLOCKS):
         part, own = list(keys[at : at + MAX_BLOCKS]), list(slots[at : at + MAX_BLOCKS])
@@ -50,32 +52,34 @@ def register(
     return final
 
 
-def _check_whole(tier: Tier, holder: Request, runs: Runs, keys: Sequence[str], parent: str) -> None:
+def _check_whole(tier: Tier, holder: Request, slots: list[int], runs: Runs, keys: list[str], parent: str) -> None:
     """Refuse beforehand what would be refused in the second event or a later one."""
-    if len(set(keys)) != len(keys):
-        raise InvalidCommand(f"{len(keys)} keys to register", why="one is named twice")
     try:
+        tier.slots.check(Step.REGISTERED, runs)
         holder.without(tier.name, runs)
+        check_keys_fit(tier, keys, slots, _existing(tier, keys), lambda at: keys[at - 1] if at else parent)
     except IllegalTransition as error:
-        raise InvalidCommand(f"{holder.name!r} cannot register these slots", why=str(error)) from error
-    for at, key in enumerate(keys):
-        slot = tier.lineage.index.get(key)
-        above = keys[at - 1] if at else parent
-        if slot is not None and tier.lineage.parent_of(slot) != above:
-            raise InvalidCommand(
-                f"key {key} comes after {above or 'nothing'}",
-                why=f"{tier.name} has it after {tier.lineage.parent_of(slot) or 'nothing'}",
-                hint="keys must be chained hashes: equal keys mean equal prefixes",
-            )
+        raise _refusal(holder.name, error) from error
+
+
+def _existing(tier: Tier, keys: list[str]) -> list[tuple[int, int]]:
+    """Which of the keys are in the tier already, and where."""
+    index = tier.lineage.index
+    return [] if index.keys().isdisjoint(keys) else [(at, index[key]) for at, key in enumerate(keys) if key in index]
+
+
+def _refusal(request: str, error: IllegalTransition) -> InvalidCommand:
+    return InvalidCommand(
+        f"{request!r} cannot register these blocks",
+        why=str(error),
+        hint="register allocated slots of the request under chained hashes, where equal keys mean equal prefixes",
+    )
 
 
 def _register(
     desk: Desk, tier: Tier, request: str, slots: list[int], keys: list[str], packed: str, runs: Runs, parent: str
 ) -> list[int]:
-    index, state = tier.lineage.index, desk.state
-    existing: list[tuple[int, int]] = []
-    if not index.keys().isdisjoint(keys):
-        existing = [(at, index[key]) for at, key in enumerate(keys) if key in index]
+    state, existing = desk.state, _existing(tier, keys)
     event = Registered(
         epoch=state.epoch,
         n=state.n + 1,
@@ -91,7 +95,7 @@ def _register(
     try:
         desk.emit(event, Columns(keys, slots))
     except IllegalTransition as error:
-        raise InvalidCommand(f"{request!r} cannot register these blocks", why=str(error)) from error
+        raise _refusal(request, error) from error
     for at, slot in existing:
         final[at] = slot
     return final

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
 from kvbm_events.schema import (
@@ -95,7 +96,7 @@ def complete_transfer(
     """
     state = desk.state
     transfer = state.transfer(transfer_id)
-    arrived = _under_way(transfer, slots)
+    arrived = _under_way(transfer, slots, set())
     index = state.tiers[transfer.tier].lineage.index
     keys = [transfer.keys[transfer.open[slot]] for slot in arrived]
     kind = OffloadCompleted if transfer.kind == "offload" else OnboardCompleted
@@ -127,11 +128,8 @@ def fail_transfer(
     """
     state = desk.state
     transfer = state.transfer(transfer_id)
-    if slots is None:
-        lost = [*transfer.open, *(sorted(transfer.quarantined) if stopped else ())]
-    else:
-        lost = [slot for slot in slots if stopped and slot in transfer.quarantined]
-        lost += _under_way(transfer, [slot for slot in slots if slot not in lost]) if len(lost) < len(slots) else []
+    doubtful = transfer.quarantined if stopped else set[int]()
+    lost = _under_way(transfer, slots, doubtful)
     kind = OffloadFailed if transfer.kind == "offload" else OnboardFailed
     event = kind(
         epoch=state.epoch,
@@ -159,7 +157,7 @@ def _ends(desk: Desk, source: TierName, tier: TierName, priority: int, batch_max
 
 def _missing_there(desk: Desk, source: Tier, target: Tier, keys: Sequence[str]) -> list[str]:
     have, there, coming = source.lineage.index, target.lineage.index, desk.state.incoming[target.name]
-    return [key for key in keys if key in have and key not in there and key not in coming]
+    return [key for key in dict.fromkeys(keys) if key in have and key not in there and key not in coming]
 
 
 def _batches(source: Tier, keys: list[str], batch_max: int) -> Iterator[list[str]]:
@@ -205,9 +203,12 @@ def _start(
     return event
 
 
-def _under_way(transfer: Transfer, slots: Sequence[int] | None) -> list[int]:
-    if slots is None:
-        return list(transfer.open)
-    if not slots or not transfer.open.keys() >= set(slots):
-        raise InvalidCommand(f"slots {list(slots)[:8]} of transfer {transfer.id}", why="they are not under way in it")
-    return list(slots)
+def _under_way(transfer: Transfer, slots: Sequence[int] | None, doubtful: AbstractSet[int]) -> list[int]:
+    """The slots of which a report speaks: open ones, or among those that are in doubt."""
+    spoken_of = [*transfer.open, *sorted(doubtful)] if slots is None else list(slots)
+    named = set(spoken_of)
+    if not named or len(named) < len(spoken_of) or not transfer.open.keys() | doubtful >= named:
+        raise InvalidCommand(
+            f"slots {spoken_of[:8]} of transfer {transfer.id}", why="none is named, or one twice, or one not under way"
+        )
+    return spoken_of

@@ -30,9 +30,9 @@ def allocated(state: State, event: Allocated, _columns: Columns | None = None) -
 def registered(state: State, event: Registered, columns: Columns | None = None) -> None:
     """Allocated slots get their keys; where a key exists, the request turns to that slot and its own is free."""
     tier, request = state.tier(event.tier), state.request(event.request)
+    tier.slots.check(Step.REGISTERED, event.slots)
     keys, slots = columns or Columns.of(event.keys, event.slots)
     rest = request.without(event.tier, event.slots)
-    tier.slots.check(Step.REGISTERED, event.slots)
     existing = event.existing
     check_keys_fit(tier, keys, slots, existing, lambda at: keys[at - 1] if at else event.parent)
     request.keep(event.tier, rest)
@@ -54,8 +54,8 @@ def check_keys_fit(
     Raises:
         IllegalTransition: they are not; the message says which.
     """
-    index = tier.lineage.index
-    if len(keys) != len(slots) or len(set(keys)) != len(keys):
+    index, named = tier.lineage.index, set(keys)
+    if not keys or len(keys) != len(slots) or len(named) != len(keys):
         raise IllegalTransition(f"{len(keys)} keys for {len(slots)} slots of {tier.name}", why="one each, none twice")
     fresh = keys
     if existing:
@@ -65,12 +65,32 @@ def check_keys_fit(
                 raise IllegalTransition(f"key {at} exists in slot {slot} of {tier.name}", why="it does not")
             if tier.lineage.parent_of(slot) != parent_at(at):
                 raise IllegalTransition(f"key {keys[at]}", why=f"its parent in {tier.name} is another one")
-        if list(known) != sorted(known):
-            raise IllegalTransition("existing keys", why="they are not in the order of the keys")
+        if [at for at, _ in existing] != sorted(known):
+            raise IllegalTransition("existing keys", why="they are not in the order of the keys, or one is named twice")
         fresh = [key for at, key in enumerate(keys) if at not in known]
     if not index.keys().isdisjoint(fresh):
         twice = next(key for key in fresh if key in index)
         raise IllegalTransition(f"key {twice} is registered again in {tier.name}", why=f"it is in slot {index[twice]}")
+    adopting = tier.lineage.orphans.keys() & named
+    if adopting or parent_at(0) in named:
+        parents = {key: parent_at(at) for at, key in enumerate(keys) if key not in index}
+        _check_no_circle(tier, parents, adopting | {parent_at(0)})
+
+
+def _check_no_circle(tier: Tier, parents: dict[str, str], starts: set[str]) -> None:
+    """Whether no new block would be its own ancestor: `parents` has theirs, `starts` where a circle must pass.
+
+    Raises:
+        IllegalTransition: one would; keys that are chained hashes cannot.
+    """
+    index = tier.lineage.index
+    for key in starts:
+        above, walked = key, set[str]()
+        while above in parents or above in index:
+            if above in walked:
+                raise IllegalTransition(f"key {key} in {tier.name}", why="it would be its own ancestor")
+            walked.add(above)
+            above = parents[above] if above in parents else tier.lineage.above(above)
 
 
 def add_around(

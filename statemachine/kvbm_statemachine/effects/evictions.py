@@ -29,10 +29,12 @@ def evicted(state: State, event: Evicted, _columns: Columns | None = None) -> No
         if tier.observed:
             chain = tier.lineage.chain_of(runs[0][0])  # noqa: PLW2901 - an earlier part may have split it
             tier.sever(chain, position - chain.base, count)
-        if not chain.pins or tier.lineage.loose(chain) >= count:
-            tier.cut(chain, runs, count, for_room=event.reason == "capacity")
-        else:
-            tier.condemn(chain, count)
+        loose = min(tier.lineage.loose(chain), count) if chain.pins else count
+        if loose:
+            runs = runs if loose == count else to_runs(chain.slots[-loose:])  # noqa: PLW2901 - those that can go now
+            tier.cut(chain, runs, loose, for_room=event.reason == "capacity")
+        if loose < count:
+            tier.condemn(chain, count - loose)
 
 
 def _parts(tier: Tier, event: Evicted) -> list[Part]:

@@ -51,8 +51,8 @@ def released(state: State, event: Released, _columns: Columns | None = None) -> 
     if not event.slots:
         _let_go(tier, request)
         return
-    rest = request.without(event.tier, event.slots)
     tier.slots.check(Step.GIVEN_BACK, event.slots)
+    rest = request.without(event.tier, event.slots)
     request.keep(event.tier, rest)
     tier.slots.move(Step.GIVEN_BACK, event.slots)
 

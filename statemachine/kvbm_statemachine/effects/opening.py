@@ -10,6 +10,9 @@ from kvbm_statemachine.state import State
 from kvbm_statemachine.table import Step
 from kvbm_statemachine.tier import Tier
 
+MAX_CAPACITY = 1 << 26
+"""Slots of a tier."""
+
 
 def opened(state: State, event: Opened, _columns: Columns | None = None) -> None:
     """Kept tiers keep their blocks, the others start empty; requests keep what they hold, or let go of all."""
@@ -38,7 +41,7 @@ def _check(state: State, event: Opened) -> None:
         raise IllegalTransition("Opened", why=f"tiers {names} are not each once and fastest first")
     specs = {spec.tier: spec for spec in event.tiers}
     for spec in event.tiers:
-        if spec.capacity < 1 or spec.policy not in POLICIES or spec.seen_min < 1:
+        if not 0 < spec.capacity <= MAX_CAPACITY or spec.policy not in POLICIES or spec.seen_min < 1:
             raise IllegalTransition("Opened", why=f"{spec} cannot be")
     for tier in event.kept:
         if flaw := why_not_kept(state, event.namespace, specs.get(tier), tier):

@@ -9,6 +9,7 @@ from kvbm_events.schema import (
     TransferStarted,
     to_runs,
     to_slots,
+    total,
     unpack_keys,
 )
 from kvbm_events.schema.errors import IllegalTransition
@@ -23,11 +24,11 @@ from kvbm_statemachine.transfers import Transfer
 def started(state: State, event: TransferStarted, _columns: Columns | None = None) -> None:
     """Free slots of the destination are reserved; the source blocks are pinned."""
     source, tier = state.tier(event.source), state.tier(event.tier)
-    keys, slots = unpack_keys(event.keys), to_slots(event.source_slots)
     if event.transfer != f"{event.epoch}.{event.n}":
         raise IllegalTransition(f"transfer {event.transfer!r}", why="its id is the epoch and number of its first event")
     source.slots.check(Step.MATCHED, event.source_slots)
     tier.slots.check(Step.RESERVED, event.slots)
+    keys, slots = unpack_keys(event.keys), to_slots(event.source_slots)
     if flaw := _why_not(state, source, tier, event, keys, slots):
         raise IllegalTransition(f"transfer {event.transfer} from {event.source} to {event.tier}", why=flaw)
     tier.slots.move(Step.RESERVED, event.slots)
@@ -98,7 +99,9 @@ def _transfer(state: State, event: TransferCompleted | TransferFailed) -> Transf
         raise IllegalTransition(f"{type(event).__name__} of {transfer.id}", why=f"it is an {transfer.kind}")
     if event.tier != transfer.tier:
         raise IllegalTransition(f"{type(event).__name__} of {transfer.id}", why=f"it goes to {transfer.tier}")
-    if not event.slots or len(set(to_slots(event.slots))) != len(to_slots(event.slots)):
+    blocks = len(transfer.slots)
+    is_bounded = all(0 < count <= blocks for _, count in event.slots)
+    if not event.slots or not is_bounded or len(set(to_slots(event.slots))) != total(event.slots):
         raise IllegalTransition(f"{type(event).__name__} of {transfer.id}", why="it names no slot, or one twice")
     return transfer
 

@@ -1,0 +1,128 @@
+"""What reads of a projection answer: a frozen struct a row, with names instead of numbers and JSON decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import Column, ColumnElement, Select, Table, select
+
+from kvbm_events.schema import Runs, TierName
+from kvbm_nats.projection.schema import instance, place_of
+from kvbm_statemachine import SlotState
+
+_JSON = {"allocated", "pins", "slots", "open", "quarantined"}
+S = TypeVar("S", bound=Struct)
+
+
+class InstanceRow(Struct, frozen=True):
+    """An instance after its last applied event, which was stored at `seq` and made at `at_us`."""
+
+    id: int
+    name: str
+    namespace: str
+    epoch: int
+    n: int
+    seq: int
+    at_us: int
+
+
+class TierRow(Struct, frozen=True):
+    """A tier as it was opened, and its slots by state."""
+
+    instance: str
+    tier: TierName
+    capacity: int
+    policy: str
+    control: str
+    admission: str
+    seen_min: int
+    free: int
+    allocated: int
+    registered: int
+    condemned: int
+    quarantined: int
+
+
+class BlockRow(Struct, frozen=True):
+    """A block: its place, its key, its state (`registered` or `condemned`), and the sequence that registered it."""
+
+    instance: str
+    tier: TierName
+    slot: int
+    key: str
+    state: str
+    seq: int
+
+
+class RequestRow(Struct, frozen=True):
+    """An open request: by tier, the runs of slots that it fills and the slots that it holds, each with all before it."""
+
+    instance: str
+    name: str
+    priority: int
+    allocated: dict[TierName, Runs]
+    pins: dict[TierName, list[int]]
+
+
+class TransferRow(Struct, frozen=True):
+    """An open transfer; its keys are in the event that started it, which `id` names as `<epoch>.<n>`."""
+
+    instance: str
+    id: str
+    kind: str
+    source: TierName
+    tier: TierName
+    request: str
+    priority: int
+    deadline_us: int
+    slots: Runs
+    open: Runs
+    quarantined: Runs
+
+
+class JournalRow(Struct, frozen=True):
+    """An entry of the log. `applied_seq` is None where no reader may apply it, or it waits for an earlier one.
+
+    :ivar blocks: slots that the event names; found blocks of a look-up
+    :ivar body: the event as JSON
+    """
+
+    seq: int
+    instance: str
+    applied_seq: int | None
+    epoch: int
+    n: int
+    at_us: int
+    type: str
+    tier: str | None
+    request: str | None
+    transfer: str | None
+    blocks: int
+    reason: str | None
+    body: str
+
+
+def select_of(table: Table, name: str | None, *, without: str = "") -> Select[Any]:
+    """The rows of one instance or of all, with its name instead of its number."""
+    columns: list[ColumnElement[Any]] = [instance.c.name.label("instance")]
+    columns += [column for column in table.columns if column.name not in {"instance_id", without}]
+    wanted = select(*columns).join(instance, instance.c.id == table.c.instance_id)
+    return wanted if name is None else wanted.where(instance.c.name == name)
+
+
+def to_struct(kind: type[S], row: Mapping[str, Any]) -> S:
+    """A row as a struct."""
+    values = {
+        name: msgspec.json.decode(value) if name in _JSON and isinstance(value, str) else value
+        for name, value in row.items()
+    }
+    return msgspec.convert(values, kind)
+
+
+def to_block(number: int, state: int, seq: int, key: bytes, names: Mapping[int, str]) -> BlockRow:
+    """A row of `block` as a struct."""
+    instance_id, tier, slot = place_of(number)
+    return BlockRow(names[instance_id], tier, slot, key.hex(), SlotState(state).name.lower(), seq)

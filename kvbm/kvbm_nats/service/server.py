@@ -1,0 +1,166 @@
+"""The service: a connection, the instances that it hosts, and its end.
+
+    server = Server(config)
+    await server.start()
+    code = await server.wait()
+    await server.stop()
+
+Exit codes: 0 after a stop that was asked for; 2 when no instance is left, or something could not be written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import version
+
+import structlog
+from nats.aio.msg import Msg
+
+from kvbm_events.jetstream import JetStreamLog
+from kvbm_events.jetstream import Options as LogOptions
+from kvbm_events.jetstream.connection import Connection
+from kvbm_events.log import Log
+from kvbm_events.schema.errors import KvbmError
+from kvbm_nats.service.config import InstanceConfig, ServeConfig
+from kvbm_nats.service.host import InstanceHost
+from kvbm_nats.service.messages import SERVICE, claimed_subject
+from kvbm_nats.service.micro import Endpoint, MicroService
+
+TROUBLE = 2
+PATIENCE_S = 10.0
+"""How long to try for a first connection."""
+DESCRIPTION = "KV-cache block manager: see docs/service.md"
+
+_logger = structlog.get_logger(__name__)
+
+
+class _Hosted:
+    """An instance with its endpoints."""
+
+    def __init__(self, host: InstanceHost) -> None:
+        self.host = host
+        self.epoch = 0
+        self.endpoints: list[Endpoint] = []
+
+
+class Server:
+    """See the module."""
+
+    def __init__(self, config: ServeConfig, connect: Callable[[], Awaitable[Log]] | None = None) -> None:
+        """Nothing is started yet.
+
+        Args:
+            config: what to host
+            connect: gives each instance its log; JetStream at the configuration's URL by default
+        """
+        self._config = config.check()
+        self._connect = connect or partial(JetStreamLog.connect, config.url, config.log)
+        self._hosted: dict[str, _Hosted] = {}
+        self._is_over = asyncio.Event()
+        self._is_in_trouble = False
+        self._dropping: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Claim every instance and answer for it.
+
+        Raises:
+            LogUnavailable: no NATS server answers.
+            KvbmError: an instance cannot be opened; then none is.
+        """
+        self._connection = await Connection.open(self._config.url, LogOptions(name="kvbm serve", patience_s=PATIENCE_S))
+        self._micro = MicroService(self._connection.nc, SERVICE, version("kvbm-nats"), DESCRIPTION)
+        try:
+            await asyncio.gather(*(self._claim(instance) for instance in self._config.instances))
+            await self._micro.start()
+            for hosted in list(self._hosted.values()):
+                hosted.endpoints = await self._micro.add(hosted.host.endpoints())
+        except BaseException:
+            await self.stop()
+            raise
+        _logger.info("service started", service=self._micro.id, instances=list(self._hosted), url=self._config.url)
+
+    async def wait(self) -> None:
+        """Wait until a stop is asked for, or no instance is left."""
+        await self._is_over.wait()
+
+    def ask_to_stop(self) -> None:
+        """Let `wait` return."""
+        self._is_over.set()
+
+    async def stop(self) -> int:
+        """Answer what was asked, write snapshots, let go of the instances; the exit code."""
+        await self._micro.stop()
+        for task in list(self._dropping):
+            await task
+        hosts, self._hosted = [hosted.host for hosted in self._hosted.values()], {}
+        for outcome in await asyncio.gather(*(host.close() for host in hosts), return_exceptions=True):
+            if outcome:
+                self._is_in_trouble = True
+                _logger.error("an instance was not closed well", why=str(outcome))
+        await self._connection.close()
+        _logger.info("service stopped", service=self._micro.id)
+        return TROUBLE if self._is_in_trouble else 0
+
+    async def _claim(self, config: InstanceConfig) -> None:
+        """Open one instance, and tell whoever had it before."""
+        host = InstanceHost(
+            config,
+            self._connect,
+            lease_s=self._config.lease_s,
+            on_failed=self._drop_soon,
+            is_reachable=lambda: self._connection.connected,
+        )
+        self._hosted[config.name] = hosted = _Hosted(host)
+        try:
+            hosted.epoch = await host.opened()
+        except BaseException:
+            del self._hosted[config.name]
+            raise
+        subject = claimed_subject(config.name)
+        await self._connection.nc.subscribe(subject, cb=partial(self._on_claimed, hosted))
+        await self._connection.nc.publish(subject, str(hosted.epoch).encode())
+
+    async def _on_claimed(self, hosted: _Hosted, message: Msg) -> None:
+        if message.data.isdigit() and int(message.data) > hosted.epoch:
+            hosted.host.fence(int(message.data))
+
+    def _drop_soon(self, host: InstanceHost, error: Exception) -> None:
+        task = asyncio.create_task(self._drop(host, error))
+        self._dropping.add(task)
+        task.add_done_callback(self._dropping.discard)
+
+    async def _drop(self, host: InstanceHost, error: Exception) -> None:
+        """Stop hosting an instance that was lost."""
+        hosted = self._hosted.pop(host.instance, None)
+        if hosted is None:
+            return
+        _logger.error("instance lost", instance=host.instance, error=type(error).__name__, why=str(error))
+        await self._micro.remove(hosted.endpoints)
+        with suppress(KvbmError):  # what could not be written is why it was lost
+            await host.close()
+        if not self._hosted:
+            self._is_in_trouble = True
+            self._is_over.set()
+
+
+async def serve(config: ServeConfig) -> int:
+    """Host the instances until SIGTERM or SIGINT, or until none is left; the exit code.
+
+    Raises:
+        KvbmError: the service could not be started.
+    """
+    server = Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.ask_to_stop)
+    try:
+        await server.start()
+        await server.wait()
+        return await server.stop()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
