@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Column, ColumnElement, Select, Table, select
+from sqlalchemy import ColumnElement, Row, RowMapping, Select, Table, select
 
 from kvbm_events.schema import Runs, TierName
 from kvbm_nats.projection.schema import instance, place_of
@@ -113,16 +113,16 @@ def select_of(table: Table, name: str | None, *, without: str = "") -> Select[An
     return wanted if name is None else wanted.where(instance.c.name == name)
 
 
-def to_struct(kind: type[S], row: Mapping[str, Any]) -> S:
+def to_struct(kind: type[S], row: RowMapping) -> S:
     """A row as a struct."""
     values = {
-        name: msgspec.json.decode(value) if name in _JSON and isinstance(value, str) else value
+        str(name): msgspec.json.decode(value) if name in _JSON and isinstance(value, str) else value
         for name, value in row.items()
     }
     return msgspec.convert(values, kind)
 
 
-def to_block(number: int, state: int, seq: int, key: bytes, names: Mapping[int, str]) -> BlockRow:
+def to_block(row: Row[Any], names: Mapping[int, str]) -> BlockRow:
     """A row of `block` as a struct."""
-    instance_id, tier, slot = place_of(number)
-    return BlockRow(names[instance_id], tier, slot, key.hex(), SlotState(state).name.lower(), seq)
+    instance_id, tier, slot = place_of(row.id)
+    return BlockRow(names[instance_id], tier, slot, row.key.hex(), SlotState(row.state).name.lower(), row.seq)

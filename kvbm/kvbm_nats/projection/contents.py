@@ -10,7 +10,8 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kvbm_events.log import Entry, Position
-from kvbm_events.subjects import PREFIX
+from kvbm_events.subjects import ALL_TIERS, PREFIX
+from kvbm_nats.projection.answers import InstanceRow
 from kvbm_nats.projection.backend import Backend, Place
 from kvbm_nats.projection.errors import ProjectionUnavailable
 from kvbm_nats.projection.schema import VERSION, checkpoint, instance, journal, meta, metadata, segment
@@ -99,17 +100,14 @@ async def read_names(connection: AsyncConnection) -> list[str]:
     return list(await connection.scalars(select(instance.c.name).order_by(instance.c.name)))
 
 
-async def read_early(connection: AsyncConnection, instance_id: int, name: str, epoch: int, n: int) -> list[Entry]:
-    """The entries that wait for their turn."""
+async def read_early(connection: AsyncConnection, of: InstanceRow) -> list[Entry]:
+    """The entries of an instance that wait for their turn."""
     columns = journal.c
-    waiting = (
-        select(columns.seq, columns.body)
-        .where(columns.instance_id == instance_id, columns.applied_seq.is_(None), columns.epoch == epoch, columns.n > n)
-        .order_by(columns.seq)
+    waiting = select(columns.seq, columns.body).where(
+        columns.instance_id == of.id, columns.applied_seq.is_(None), columns.epoch == of.epoch, columns.n > of.n
     )
-    return [
-        Entry(row.seq, f"{PREFIX}.{name}.all.early", row.body.encode()) for row in await connection.execute(waiting)
-    ]
+    rows = await connection.execute(waiting.order_by(columns.seq))
+    return [Entry(row.seq, f"{PREFIX}.{of.name}.{ALL_TIERS}.early", row.body.encode()) for row in rows]
 
 
 async def _has(connection: AsyncConnection, table: Table) -> bool:

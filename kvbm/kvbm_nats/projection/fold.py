@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from kvbm_events.codec import decode
 from kvbm_events.log import Entry, Position
-from kvbm_events.schema import TIERS, AnyEvent, Opened
+from kvbm_events.schema import TIERS, AnyEvent, Opened, total
 from kvbm_events.sequencer import Sequencer
 from kvbm_events.subjects import instance_of, message_id
 from kvbm_nats.projection import rows
@@ -28,6 +28,11 @@ class Fold:
         self._sequencer = Sequencer()
         self._followed: dict[str, Followed] = {}
         self._next_id = 1
+
+    def epoch_of(self, name: str) -> int:
+        """The epoch that an instance is in; 0 where it was never opened."""
+        here = self._followed.get(name)
+        return here.state.epoch if here else 0
 
     @property
     def passed_over(self) -> int:
@@ -86,6 +91,7 @@ class Fold:
         changes.journal.append(rows.journal_row(entry, here.id, event, entry.seq if ready else None))
         changes.position = Position(entry.seq, message_id(name, event.epoch, event.n))
         changes.size_bytes += len(entry.data)
+        changes.block_events += total(getattr(event, "slots", []))
         changes.is_torn = False
 
     def settle(self, changes: Changes) -> None:
@@ -131,5 +137,6 @@ class Fold:
         changes.touched.add(here.name)  # the journal's row needs the instance's
         if event.epoch > state.epoch:
             changes.must_prove = True
+            changes.unopened.add(here.name)
         elif event.epoch == state.epoch and event.n > state.n:
             here.early[event.epoch, event.n] = entry.seq

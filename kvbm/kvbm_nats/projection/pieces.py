@@ -12,10 +12,10 @@ KEY_BYTES = 16
 
 
 class Piece(NamedTuple):
-    """`count` blocks from number `first` on, whose keys begin with key number `offset`. At most `MAX_BLOCKS`."""
+    """`size` blocks from number `first` on, whose keys begin with key number `offset`. At most `MAX_BLOCKS`."""
 
     first: int
-    count: int
+    size: int
     offset: int
 
 
@@ -28,8 +28,8 @@ class Named(NamedTuple):
 
     def rows(self) -> Iterator[tuple[int, bytes]]:
         """Each block's number and key."""
-        for first, count, offset in self.pieces:
-            for i in range(count):
+        for first, size, offset in self.pieces:
+            for i in range(size):
                 at = (offset + i) * KEY_BYTES
                 yield first + i, self.keys[at : at + KEY_BYTES]
 

@@ -89,7 +89,7 @@ class Projection:
         )
         async with self.connection() as connection:
             names = await read_ids(connection)
-            return [to_block(*row, names) for row in await connection.execute(wanted)]
+            return [to_block(row, names) for row in await connection.execute(wanted)]
 
     async def journal(
         self, instance: str | None = None, *, after: int = 0, until: int | None = None, limit: int = 100

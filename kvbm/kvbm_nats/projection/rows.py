@@ -45,7 +45,7 @@ def journal_row(entry: Entry, instance_id: int, event: AnyEvent, applied_seq: in
     if isinstance(event, Matched):
         blocks = sum(found.blocks for found in event.found)
     else:
-        blocks = total(getattr(event, "slots", ()))
+        blocks = total(getattr(event, "slots", []))
     return (
         entry.seq,
         instance_id,

@@ -19,7 +19,7 @@ from kvbm_nats.projection.changes import Changes
 from kvbm_nats.projection.contents import create_tables, opened, read_position, read_segment, read_version, unavailable
 from kvbm_nats.projection.generations import Generations
 from kvbm_nats.projection.schema import VERSION
-from kvbm_nats.projection.sqlite_writer import SqliteWriter, connect_reading
+from kvbm_nats.projection.sqlite_writer import SqliteWriter, connect_reading, make_wal
 
 T = TypeVar("T")
 
@@ -46,6 +46,7 @@ class SqliteBackend:
     async def create(self) -> Store:
         """See `Backend.create`."""
         file = self._generations.create()
+        await asyncio.to_thread(make_wal, file)
         maker = create_async_engine(URL.create("sqlite+aiosqlite", database=str(file)))
         try:
             async with maker.begin() as connection:

@@ -20,13 +20,12 @@ from kvbm_nats.projection.changes import Changes, Condemn, Drop, Put
 from kvbm_nats.projection.pieces import Named
 from kvbm_nats.projection.schema import SEGMENT_ROWS, checkpoint, instance, journal, request, tier, transfer
 
-_DIALECT = sqlite.dialect()  # type: ignore[no-untyped-call]
+_DIALECT = sqlite.dialect()
 _KEYS_AT_ONCE = 1 << 20
 _FEW = 8
 """A piece is counted up by SQLite if it has at least so many blocks on average; below that, rows are bound."""
 
 _SETTINGS = """
-PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;  -- a power cut may take the last transactions, and their checkpoint with them
 PRAGMA busy_timeout = 5000;
 PRAGMA secure_delete = OFF;
@@ -131,7 +130,7 @@ class SqliteWriter:
 
     def _put(self, blocks: Named) -> None:
         seq, pieces, keys = blocks
-        if sum(piece.count for piece in pieces) < _FEW * len(pieces):
+        if sum(piece.size for piece in pieces) < _FEW * len(pieces):
             self._db.executemany(_PUT_ROW, ((number, seq, key) for number, key in blocks.rows()))
         else:
             self._db.executemany(_PUT_PIECE, ((first, seq, keys, at, count) for first, count, at in pieces))
@@ -160,6 +159,13 @@ class SqliteWriter:
         db.execute(_SEGMENT, (self.segment, self._rows))
         if self._rows >= SEGMENT_ROWS:
             self.segment, self._rows = self.segment + 1, 0
+
+
+def make_wal(file: Path) -> None:
+    """Let readers read while there is a writer: the file remembers it."""
+    db = sqlite3.connect(file)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.close()
 
 
 def connect_reading(connection: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlchemy's adapter

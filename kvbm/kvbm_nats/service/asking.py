@@ -8,7 +8,8 @@ from typing import TypeVar
 from msgspec import Struct, structs
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError, NoRespondersError, TimeoutError as NatsTimeoutError
+from nats.errors import MaxPayloadError, NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.micro.request import ERROR_CODE_HEADER
 
 from kvbm_events.schema.errors import InvalidCommand, LogUnavailable

@@ -185,7 +185,7 @@ class InstanceHost:
             raise
         except KvbmError as error:
             return _refusal(error)
-        except Exception as error:  # noqa: BLE001 - the service goes on, and tells whoever asked
+        except Exception as error:
             _logger.exception("a question could not be answered", instance=self.instance)
             return _refusal(error)
 

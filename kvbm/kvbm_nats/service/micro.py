@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from nats.aio.client import Client
@@ -77,7 +77,7 @@ class Endpoint:
         """Answer what was asked until now, and no more."""
         subscription, self._subscription = self._subscription, None
         if subscription:
-            await subscription.drain()
+            await subscription.drain()  # type: ignore[no-untyped-call] # nats-py left it bare
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=DRAIN_S)
 
@@ -143,7 +143,7 @@ class MicroService:
     def __init__(self, client: Client, name: str, version: str, description: str) -> None:
         self.id = client.new_inbox().rpartition(".")[2]
         self._client, self._name, self._version, self._description = client, name, version, description
-        self._started = datetime.now(timezone.utc)
+        self._started = datetime.now(UTC)
         self._endpoints: list[Endpoint] = []
         self._controls: list[Subscription] = []
         self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)

@@ -103,7 +103,8 @@ class OwnerThread:
         Raises:
             KvbmError: what `work` raises, at once; or why the manager can do nothing any more.
         """
-        return await self._ask(work, durable=durable)
+        result: T = await self._ask(work, durable=durable)
+        return result
 
     async def until(self, reached: Callable[[BlockManager], bool], timeout_s: float) -> bool:
         """Wait until transfers have come so far; whether they have in time."""

@@ -1,11 +1,9 @@
 """The service: a connection, the instances that it hosts, and its end.
 
-    server = Server(config)
-    await server.start()
-    code = await server.wait()
-    await server.stop()
-
-Exit codes: 0 after a stop that was asked for; 2 when no instance is left, or something could not be written.
+server = Server(config)
+await server.start()
+await server.wait()
+await server.stop()
 """
 
 from __future__ import annotations
@@ -30,7 +28,6 @@ from kvbm_nats.service.host import InstanceHost
 from kvbm_nats.service.messages import SERVICE, claimed_subject
 from kvbm_nats.service.micro import Endpoint, MicroService
 
-TROUBLE = 2
 PATIENCE_S = 10.0
 """How long to try for a first connection."""
 DESCRIPTION = "KV-cache block manager: see docs/service.md"
@@ -61,7 +58,7 @@ class Server:
         self._connect = connect or partial(JetStreamLog.connect, config.url, config.log)
         self._hosted: dict[str, _Hosted] = {}
         self._is_over = asyncio.Event()
-        self._is_in_trouble = False
+        self._trouble: Exception | None = None
         self._dropping: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -79,7 +76,8 @@ class Server:
             for hosted in list(self._hosted.values()):
                 hosted.endpoints = await self._micro.add(hosted.host.endpoints())
         except BaseException:
-            await self.stop()
+            with suppress(Exception):  # why it did not start is told, not what came of that
+                await self.stop()
             raise
         _logger.info("service started", service=self._micro.id, instances=list(self._hosted), url=self._config.url)
 
@@ -91,19 +89,24 @@ class Server:
         """Let `wait` return."""
         self._is_over.set()
 
-    async def stop(self) -> int:
-        """Answer what was asked, write snapshots, let go of the instances; the exit code."""
+    async def stop(self) -> None:
+        """Answer what was asked, write snapshots, let go of the instances.
+
+        Raises:
+            KvbmError: no instance was left, and this is why the last one was lost; or one could not be closed well.
+        """
         await self._micro.stop()
         for task in list(self._dropping):
             await task
         hosts, self._hosted = [hosted.host for hosted in self._hosted.values()], {}
         for outcome in await asyncio.gather(*(host.close() for host in hosts), return_exceptions=True):
-            if outcome:
-                self._is_in_trouble = True
+            if isinstance(outcome, Exception):
+                self._trouble = outcome
                 _logger.error("an instance was not closed well", why=str(outcome))
         await self._connection.close()
         _logger.info("service stopped", service=self._micro.id)
-        return TROUBLE if self._is_in_trouble else 0
+        if self._trouble:
+            raise self._trouble
 
     async def _claim(self, config: InstanceConfig) -> None:
         """Open one instance, and tell whoever had it before."""
@@ -143,15 +146,15 @@ class Server:
         with suppress(KvbmError):  # what could not be written is why it was lost
             await host.close()
         if not self._hosted:
-            self._is_in_trouble = True
+            self._trouble = error
             self._is_over.set()
 
 
-async def serve(config: ServeConfig) -> int:
-    """Host the instances until SIGTERM or SIGINT, or until none is left; the exit code.
+async def serve(config: ServeConfig) -> None:
+    """Host the instances until SIGTERM or SIGINT.
 
     Raises:
-        KvbmError: the service could not be started.
+        KvbmError: the service could not be started, or it ended for another reason; `Fenced` for one.
     """
     server = Server(config)
     loop = asyncio.get_running_loop()
@@ -160,7 +163,7 @@ async def serve(config: ServeConfig) -> int:
     try:
         await server.start()
         await server.wait()
-        return await server.stop()
+        await server.stop()
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

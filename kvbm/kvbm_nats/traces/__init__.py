@@ -1,7 +1,7 @@
 """Workloads: recorded traces of real traffic, generated ones of the same shape, their figures and their pace.
 
-A runner that plays a trace through a `BlockManager` needs `load_trace` or `generate`, and `paced`; nothing here knows
-of caches, logs or NATS.
+What is exported here knows of no cache, log or NATS. `play` plays a trace against a cache; `embedded` and `served` are
+the caches that it can play against.
 """
 
 from kvbm_nats.traces.errors import InvalidTrace

@@ -1,0 +1,65 @@
+"""`kvbm serve`: owners of instances, for clients that ask over NATS."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+from cyclopts import Parameter
+
+from kvbm_events.schema.errors import InvalidCommand
+from kvbm_nats.cli.options import NatsOptions
+from kvbm_nats.service import InstanceConfig, ServeConfig, load_config
+from kvbm_nats.service import serve as host
+
+
+def serve(
+    *,
+    config: Path | None = None,
+    nats: NatsOptions | None = None,
+    namespace: Annotated[str, Parameter(env_var="KVBM_NAMESPACE")] = "",
+    tiers: Annotated[str, Parameter(env_var="KVBM_TIERS")] = "",
+    lease_s: float = 30.0,
+) -> None:
+    """Host one instance, or those of a configuration file, as a NATS micro service that `nats micro ls` finds.
+
+    It ends in order with Ctrl-C or SIGTERM. It also ends, with exit code 2, when another owner claims its last instance.
+
+    Args:
+        config: a TOML file with the whole configuration; the other options are not used then
+        nats: see below
+        namespace: fingerprint of what must agree before blocks are reused, as `field=value;…`
+        tiers: the tier plan, `g1=BLOCKS[:POLICY][:ADMISSION],...`
+        lease_s: how long a client may be silent before its requests are released
+    """
+    _log_to_stderr()
+    asyncio.run(
+        host(load_config(config) if config else _from_options(nats or NatsOptions(), namespace, tiers, lease_s))
+    )
+
+
+def _from_options(nats: NatsOptions, namespace: str, tiers: str, lease_s: float) -> ServeConfig:
+    for name, given in (("namespace", namespace), ("tiers", tiers)):
+        if not given:
+            raise InvalidCommand(f"no {name}", why=f"--{name} is empty", hint="give it, or a file with --config")
+    instance = InstanceConfig(name=nats.instance, namespace=namespace, tiers=tiers)
+    return ServeConfig(url=nats.nats_url, instances=[instance], lease_s=lease_s)
+
+
+def _log_to_stderr() -> None:
+    """One line an event of the service's life: for people on a terminal, JSON elsewhere."""
+    is_terminal = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
