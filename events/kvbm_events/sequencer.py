@@ -74,7 +74,7 @@ class Sequencer:
             cursor.epoch, cursor.n = event.epoch, 0
             cursor.early.clear()
             return [Ordered(entry.seq, instance, event)]
-        if event.epoch != cursor.epoch or event.n <= cursor.n:
+        if event.epoch != cursor.epoch or event.n <= cursor.n or event.n in cursor.early:
             self.stale += 1
             return []
         if event.n != cursor.n + 1:

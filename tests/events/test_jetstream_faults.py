@@ -19,6 +19,7 @@ from kvbm_nats.nats_server import NatsServer
 from support.nats import frozen, lose_acks
 from support.samples import (
     Acks,
+    append_and_settle,
     follow,
     in_order,
     open_and_write,
@@ -243,7 +244,7 @@ async def test_what_was_stored_behind_a_refused_event_is_never_applied(nats_serv
     writer = await log.open_writer(instance, opened(1), 0)
     events = [registered(1, 1, 512), registered(1, 2, 512), registered(1, 3, 512), registered(1, 4, 512)]
     with pytest.raises(LogFull):
-        await _append_and_settle(writer, [*events, *small_events(1, 5, 8)])
+        await append_and_settle(writer, [*events, *small_events(1, 5, 8)])
     assert writer.acked_n < 4
     stored = [decode(entry.data).n for entry in await read_all(log, instance)]
     assert max(stored) > writer.acked_n + 1
@@ -255,11 +256,6 @@ async def test_what_was_stored_behind_a_refused_event_is_never_applied(nats_serv
     await log.close()
 
 
-async def _append_and_settle(writer, events) -> None:
-    await writer.append(events)
-    await writer.settle()
-
-
 async def test_a_server_that_does_not_answer_is_unavailable_within_the_patience(nats_server: NatsServer, instance: str):
     log = await JetStreamLog.connect(nats_server.url, Options(timeout_s=0.2, patience_s=1.0))
     writer = await open_and_write(log, instance, 1, 3)
@@ -267,7 +263,7 @@ async def test_a_server_that_does_not_answer_is_unavailable_within_the_patience(
     with frozen(nats_server):
         begun = loop.time()
         with pytest.raises(LogUnavailable, match="does not answer"):
-            await _append_and_settle(writer, [released(1, 4)])
+            await append_and_settle(writer, [released(1, 4)])
         with pytest.raises(LogUnavailable):
             await log.last_seq()
         with pytest.raises(LogUnavailable):
@@ -281,7 +277,7 @@ async def test_a_server_that_is_gone_is_unavailable_within_the_patience(nats_ser
     writer = await open_and_write(log, instance, 1, 3)
     nats_server.kill()
     with pytest.raises(LogUnavailable):
-        await _append_and_settle(writer, small_events(1, 4, 5000))
+        await append_and_settle(writer, small_events(1, 4, 5000))
     with pytest.raises(LogUnavailable):
         await read_all(log, instance, until=5)
     await log.close()

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from kvbm_events.codec import decode
-from kvbm_events.jetstream import JetStreamLog, Options
-from kvbm_events.log import SNAPSHOTS_KEPT, Log, Position
-from kvbm_events.memory import MemoryLog
+from kvbm_events.log import Log, Position
 from kvbm_events.schema.errors import Fenced, InvalidCommand, LogFull, LogGap, LogUnavailable
 from kvbm_events.subjects import message_id, subject_of
-from kvbm_nats.nats_server import NatsServer
 from support.samples import (
+    SMALL_LOG_BYTES,
     Acks,
+    append_and_settle,
     follow,
     in_order,
     open_and_write,
@@ -27,28 +24,6 @@ from support.samples import (
     small_events,
     snapshot,
 )
-
-SMALL_LOG_BYTES = 64 << 10
-
-
-@pytest.fixture(params=["memory", "jetstream"])
-async def log(request: pytest.FixtureRequest, nats_url: str) -> AsyncIterator[Log]:
-    log: Log = MemoryLog() if request.param == "memory" else await JetStreamLog.connect(nats_url)
-    yield log
-    await log.close()
-
-
-@pytest.fixture(params=["memory", "jetstream"])
-async def small_log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
-    """A log that is full after 64 KiB."""
-    if request.param == "memory":
-        yield MemoryLog(bytes_max=SMALL_LOG_BYTES)
-        return
-    with NatsServer(tmp_path / "server") as server:
-        log = await JetStreamLog.connect(server.url, Options(max_bytes=SMALL_LOG_BYTES))
-        yield log
-        await log.close()
-
 
 # Writing and reading
 
@@ -231,7 +206,7 @@ async def test_a_superseded_owner_is_fenced_and_nothing_of_it_counts(log: Log, i
     old = await open_and_write(log, instance, 1, 3)
     new = await open_and_write(log, instance, 2, 3)
     with pytest.raises(Fenced):
-        await _append_and_settle(old, small_events(1, 4, 40))
+        await append_and_settle(old, small_events(1, 4, 40))
     for call in (old.settle(), old.append([released(1, 44)])):
         with pytest.raises(Fenced):
             await call
@@ -243,18 +218,13 @@ async def test_a_superseded_owner_is_fenced_and_nothing_of_it_counts(log: Log, i
     assert [decode(entry.data).epoch for entry in entries] == [1] * 4 + [2] * 5
 
 
-async def _append_and_settle(writer, events):
-    await writer.append(events)
-    await writer.settle()
-
-
 # Limits
 
 
 async def test_a_full_log_refuses_and_goes_on_after_a_trim(small_log: Log, instance: str):
     writer = await small_log.open_writer(instance, opened(1), 0)
     with pytest.raises(LogFull, match="Try: trim"):
-        await _append_and_settle(writer, [registered(1, n, 64) for n in range(1, 60)])
+        await append_and_settle(writer, [registered(1, n, 64) for n in range(1, 60)])
     for call in (writer.settle(), writer.append([released(1, 60)])):
         with pytest.raises(LogFull):
             await call
@@ -276,109 +246,6 @@ async def test_a_claim_that_does_not_fit_is_refused(small_log: Log, instance: st
     with pytest.raises(LogFull):
         await small_log.open_writer(instance, opened(2, owner="o" * SMALL_LOG_BYTES), last)
     await small_log.open_writer(instance, opened(2), last)
-
-
-# Snapshots and trims
-
-
-async def test_the_newest_snapshot_at_or_before(log: Log, instance: str):
-    assert await log.load_snapshot(instance) is None
-    for seq in (10, 30, 20):
-        await log.save_snapshot(snapshot(instance, seq))
-    await log.save_snapshot(snapshot(f"{instance}-other", 25))
-    assert await log.load_snapshot(instance) == snapshot(instance, 30)
-    assert await log.load_snapshot(instance, 29) == snapshot(instance, 20)
-    assert await log.load_snapshot(instance, 20) == snapshot(instance, 20)
-    assert await log.load_snapshot(instance, 9) is None
-
-
-async def test_a_snapshot_of_the_same_position_replaces(log: Log, instance: str):
-    await log.save_snapshot(snapshot(instance, 10, b"first"))
-    await log.save_snapshot(snapshot(instance, 10, b"second"))
-    assert await log.load_snapshot(instance) == snapshot(instance, 10, b"second")
-
-
-async def test_large_and_empty_states_come_back_whole(log: Log, instance: str):
-    large = bytes(range(256)) * 6000
-    await log.save_snapshot(snapshot(instance, 1, large))
-    await log.save_snapshot(snapshot(instance, 2, b""))
-    assert await log.load_snapshot(instance, 1) == snapshot(instance, 1, large)
-    assert await log.load_snapshot(instance) == snapshot(instance, 2, b"")
-
-
-async def test_the_oldest_snapshots_go(log: Log, instance: str):
-    for seq in range(1, SNAPSHOTS_KEPT + 3):
-        await log.save_snapshot(snapshot(instance, seq))
-    assert await log.load_snapshot(instance, 2) is None
-    assert await log.load_snapshot(instance, 3) == snapshot(instance, 3)
-
-
-async def test_trimming_needs_a_snapshot(log: Log, instance: str):
-    await open_and_write(log, instance, 1, 9)
-    seqs = [entry.seq for entry in await read_all(log, instance)]
-    with pytest.raises(LogGap, match="it has no snapshot"):
-        await log.trim(instance, seqs[0])
-    await log.save_snapshot(snapshot(instance, seqs[4]))
-    with pytest.raises(LogGap, match="its newest snapshot is at"):
-        await log.trim(instance, seqs[5])
-    assert len(await read_all(log, instance)) == 10
-
-
-async def test_a_trim_drops_the_prefix_of_one_instance(log: Log, instance: str):
-    start, other = await log.last_seq(), f"{instance}-other"
-    await open_and_write(log, instance, 1, 9)
-    await open_and_write(log, other, 1, 9)
-    seqs = [entry.seq for entry in await read_all(log, instance)]
-    size_bytes = (await log.info()).size_bytes
-    await log.save_snapshot(snapshot(instance, seqs[4]))
-    await log.trim(instance, seqs[4])
-    await log.trim(instance, seqs[2])
-
-    left = await read_all(log, instance, after=seqs[4])
-    assert [entry.seq for entry in left] == seqs[5:]
-    for after in (0, seqs[3]):
-        with pytest.raises(LogGap, match="are gone"):
-            await read_all(log, instance, after=after)
-    with pytest.raises(LogGap):
-        await read_all(log, after=start)
-    assert len(await read_all(log, other)) == 10
-    assert await log.position(seqs[4]) is None
-    assert (await log.info()).size_bytes < size_bytes
-
-
-async def test_a_trim_at_the_edge_of_an_epoch_is_seen(log: Log, instance: str):
-    await open_and_write(log, instance, 1, 4)
-    edge = await log.last_seq(instance)
-    await open_and_write(log, instance, 2, 4)
-    await log.save_snapshot(snapshot(instance, edge))
-    await log.trim(instance, edge)
-    with pytest.raises(LogGap):
-        await read_all(log, instance)
-    assert len(in_order(await read_all(log, instance, after=edge))) == 5
-
-
-async def test_the_last_entry_stays_so_that_a_claim_can_be_compared(log: Log, instance: str):
-    await open_and_write(log, instance, 1, 4)
-    last = await log.last_seq(instance)
-    await log.save_snapshot(snapshot(instance, last))
-    await log.trim(instance, last)
-    assert await log.last_seq(instance) == last
-    with pytest.raises(Fenced):
-        await log.open_writer(instance, opened(2), last - 1)
-    await log.open_writer(instance, opened(2), last)
-
-
-async def test_a_writer_outlives_the_trim_of_its_own_beginning(log: Log, instance: str):
-    writer = await open_and_write(log, instance, 1, 30)
-    last = await log.last_seq(instance)
-    await log.save_snapshot(snapshot(instance, last))
-    await log.trim(instance, last)
-    await _append_and_settle(writer, small_events(1, 31, 30))
-    assert [decode(entry.data).n for entry in await read_all(log, instance, after=last)] == list(range(31, 61))
-
-    await open_and_write(log, instance, 2, 1)
-    with pytest.raises(Fenced):
-        await _append_and_settle(writer, [released(1, 61)])
 
 
 # Closing
@@ -403,6 +270,6 @@ async def test_a_closed_log_ends_its_readers_and_fails_its_writers(log: Log, ins
     await log.close()
     assert await asyncio.wait_for(waiting, 10) is None
     with pytest.raises(LogUnavailable, match="closed"):
-        await _append_and_settle(writer, [released(1, 3)])
+        await append_and_settle(writer, [released(1, 3)])
     with pytest.raises(LogUnavailable, match="closed"):
         await log.open_writer(instance, opened(2), 0)

@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema import TierSpec
@@ -19,7 +20,6 @@ from kvbm_events.schema.errors import (
 from kvbm_nats.manager import BlockManager, Options
 from kvbm_nats.recovery import recover
 from kvbm_statemachine import digest, to_bytes
-
 from support.chained_keys import prefix
 
 NAMESPACE = "model=m;block_tokens=16"

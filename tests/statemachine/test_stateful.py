@@ -22,7 +22,7 @@ def test_random_history(plan: str, policy: str) -> None:
         lambda: History(policy, PLANS[plan]),
         settings=settings(
             max_examples=EXAMPLES,
-            stateful_step_count=40,
+            stateful_step_count=60,
             derandomize="KVBM_EXAMPLES" not in os.environ,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 from support.block_book import BlockBook, evictable
 from support.chained_keys import key_at, prefix
 
-from kvbm_events.schema import ROOT, AnyEvent, TierName, TierSpec
+from kvbm_events.schema import ROOT, AnyEvent, TierName, TierSpec, to_slots
 from kvbm_events.schema.errors import RefusedError
 from kvbm_statemachine import POLICIES, State, check_integrity, decide, digest, evolve, from_bytes, to_bytes
 from kvbm_statemachine.policies import Victims
@@ -28,9 +29,10 @@ PLANS: dict[str, list[TierSpec]] = {
 """Tiers small enough that they are full most of the time."""
 
 Path = tuple[int, ...]
-paths = st.lists(st.integers(0, 1), min_size=1, max_size=6).map(tuple)
+paths = st.lists(st.sampled_from([0, 0, 0, 1]), min_size=1, max_size=6).map(tuple)
 picks = st.integers(0, 11)
 requests = st.sampled_from(["r0", "r1", "r2"])
+fates = st.sampled_from(["kept", "kept", "dropped"])
 
 
 class History(RuleBasedStateMachine):
@@ -38,7 +40,7 @@ class History(RuleBasedStateMachine):
 
     def __init__(self, policy: str, plan: list[TierSpec]) -> None:
         super().__init__()
-        self.plan = [TierSpec(**{**_fields(spec), "policy": policy}) for spec in plan]
+        self.plan = [replace(spec, policy=policy) for spec in plan]
         self.events: list[AnyEvent] = []
         self.book = BlockBook()
         self.folded = State()
@@ -50,42 +52,10 @@ class History(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self._open(self.plan, keep=[], dropped=True)
-
-    def _open(self, plan: list[TierSpec], *, keep: list[TierName], dropped: bool) -> None:
-        event = decide.plan_opening(
-            self.state,
-            namespace="n",
-            owner="o",
-            tiers=plan,
-            keep=keep,
-            requests="dropped" if dropped else "kept",
-            now_us=1,
-        )
-        evolve(self.state, event)
-        self._take(event)
-
-    def _take(self, event: AnyEvent) -> None:
-        self.events.append(event)
-        self.book.note(event)
-        evolve(self.folded, event)
-
-    def _command(self, command: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """The command's answer, or None if it was refused, which must have changed nothing."""
-        before, count = digest(self.state), len(self.events)
-        try:
-            return command(self.desk, *args, **options)
-        except RefusedError:
-            assert digest(self.state) == before
-            assert len(self.events) == count
-            return None
-
-    def _tier(self, pick: int) -> TierName:
-        names = list(self.state.tiers)
-        return names[pick % len(names)]
+        self._open(self.plan, keep=[], requests="dropped")
 
     @rule(request=requests, path=paths, hold=st.booleans())
-    def match(self, request: str, path: Path, hold: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
+    def match(self, request: str, path: Path, *, hold: bool) -> None:
         keys = prefix(path)
         expected = self.book.found(keys)
         hits = self._command(decide.match, request, keys, hold=hold)
@@ -105,98 +75,95 @@ class History(RuleBasedStateMachine):
 
     @rule(request=requests, tier=picks, path=paths, skip=st.integers(0, 2))
     def register(self, request: str, tier: int, path: Path, skip: int) -> None:
+        """Some of the request's slots under the end of a path, be the beginning there or not."""
         name = self._tier(tier)
-        holder = self.state.requests.get(request)
-        own = [
-            slot for first, n in (holder.allocated.get(name, []) if holder else []) for slot in range(first, first + n)
-        ]
-        slots = own[skip : skip + len(path)]
-        keys = prefix(path)[len(path) - len(slots) :]
-        self._register(request, name, slots, keys, path[: len(path) - len(slots)])
+        slots = self._allocated(request, name)[skip : skip + len(path)]
+        self._register(request, name, slots, path)
 
-    def _register(self, request: str, name: TierName, slots: list[int], keys: list[str], above: Path) -> None:
-        parent = key_at(*above) if above else ROOT
-        final = self._command(decide.register, name, request, slots, keys, parent)
-        if final is not None:
-            index = self.state.tiers[name].lineage.index
-            assert [index[key] for key in keys] == final
-
-    @rule(request=requests, path=paths, end=st.booleans())
-    def serve(self, request: str, path: Path, end: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
+    @rule(request=requests, path=paths, ends=st.booleans())
+    def serve(self, request: str, path: Path, *, ends: bool) -> None:
         """What an engine does for a prompt: look it up, fill the rest of it, let go."""
         keys = prefix(path)
         hits = self._command(decide.match, request, keys)
         found = sum(len(hit.slots) for hit in hits if hit.tier == "g1")
-        missed = keys[found:]
-        if missed and not self.state.tiers["g1"].observed:
-            slots = self._command(decide.allocate, "g1", request, len(missed))
-            if slots:
-                self._register(request, "g1", slots, missed, path[:found])
-        if end and request in self.state.requests:
-            decide.release(self.desk, request)
+        place = self.state.tiers["g1"]
+        free = [slot for slot, state in enumerate(place.slots.states) if not state]
+        at = free[: len(keys) - found] if place.observed else None
+        count = len(keys) - found if at is None else len(at)
+        slots = self._command(decide.allocate, "g1", request, count, at=at) if count else None
+        if slots:
+            self._register(request, "g1", slots, path[: found + len(slots)])
+        if ends:
+            self._command(decide.release, request)
 
-    @rule(request=requests, tier=picks, part=st.sampled_from(["all", "tier", "slots"]), size=picks)
+    @rule(request=requests, path=paths)
+    def serve_and_end(self, request: str, path: Path) -> None:
+        self.serve(request, path, ends=True)
+
+    @rule(request=requests, tier=picks, part=st.sampled_from(["all", "tier", "slots"]), size=st.integers(1, 3))
     def release(self, request: str, tier: int, part: str, size: int) -> None:
         name = self._tier(tier)
-        holder = self.state.requests.get(request)
-        own = [
-            slot for first, n in (holder.allocated.get(name, []) if holder else []) for slot in range(first, first + n)
-        ]
-        slots = own[-(size % 3 + 1) :] if part == "slots" else []
+        slots = self._allocated(request, name)[-size:] if part == "slots" else []
         self._command(decide.release, request, tier="" if part == "all" else name, slots=slots)
 
-    @rule(origin=picks, goal=picks, path=paths, size=st.integers(1, 3))
-    def offload(self, origin: int, goal: int, path: Path, size: int) -> None:
-        self._command(decide.offload, self._tier(origin), self._tier(goal), prefix(path), deadline_us=9, batch_max=size)
+    @precondition(lambda self: len(self.state.tiers) > 1)
+    @rule(origin=picks, goal=picks, pick=picks, size=st.integers(1, 4))
+    def offload(self, origin: int, goal: int, pick: int, size: int) -> None:
+        name = self._tier(origin)
+        self._command(
+            decide.offload, name, self._other(name, goal), self._path_in(name, pick), deadline_us=9, batch_max=size
+        )
 
-    @rule(request=requests, origin=picks, goal=picks, path=paths, size=st.integers(1, 3))
-    def onboard(self, request: str, origin: int, goal: int, path: Path, size: int) -> None:
-        ends = self._tier(origin), self._tier(goal)
-        self._command(decide.onboard, *ends, prefix(path), request=request, deadline_us=9, batch_max=size)
+    @precondition(lambda self: len(self.state.tiers) > 1)
+    @rule(request=requests, origin=picks, goal=picks, pick=picks, size=st.integers(1, 4))
+    def onboard(self, request: str, origin: int, goal: int, pick: int, size: int) -> None:
+        name = self._tier(origin)
+        keys = self._path_in(name, pick)
+        self._command(decide.match, request, keys)
+        ends = name, self._other(name, goal)
+        self._command(decide.onboard, *ends, keys, request=request, deadline_us=9, batch_max=size)
 
+    @precondition(lambda self: self.state.transfers)
     @rule(pick=picks, part=st.integers(0, 7))
     def complete(self, pick: int, part: int) -> None:
         transfer, slots = self._some_slots(pick, part)
         self._command(decide.complete_transfer, transfer, slots=slots)
 
+    @precondition(lambda self: self.state.transfers)
     @rule(pick=picks, part=st.integers(0, 7), stopped=st.booleans())
-    def fail(self, pick: int, part: int, stopped: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
+    def fail(self, pick: int, part: int, *, stopped: bool) -> None:
         transfer, slots = self._some_slots(pick, part)
         self._command(decide.fail_transfer, transfer, reason="x", slots=slots, stopped=stopped)
 
-    def _some_slots(self, pick: int, part: int) -> tuple[str, list[int] | None]:
-        """An open transfer, or one that never was; and some of its destination slots, or None for all."""
-        open_ones = list(self.state.transfers.values())
-        if not open_ones:
-            return "0.0", None
-        transfer = open_ones[pick % len(open_ones)]
-        slots = [*transfer.open, *sorted(transfer.quarantined)]
-        return transfer.id, [slot for at, slot in enumerate(slots) if part >> at & 1] or None
+    @rule(tier=picks, pick=picks, more=picks, reason=st.sampled_from(["operator", "corrupt", "corrupt", "capacity"]))
+    def evict(self, tier: int, pick: int, more: int, reason: str) -> None:
+        name = self._tier(tier)
+        keys = self._path_in(name, pick)[-1:] + self._path_in(name, more)[-1:]
+        self._command(decide.evict, name, keys, reason=reason, actor="a")
 
-    @rule(tier=picks, path=paths, more=paths, reason=st.sampled_from(["operator", "corrupt", "ttl", "capacity"]))
-    def evict(self, tier: int, path: Path, more: Path, reason: str) -> None:
-        self._command(decide.evict, self._tier(tier), [key_at(*path), key_at(*more)], reason=reason, actor="a")
+    @rule(change=st.sampled_from(["", "", "lost", "policy", "policy", "capacity", "tiers"]), pick=picks, requests=fates)
+    def reopen(self, change: str, pick: int, requests: str) -> None:
+        """A new epoch that keeps what it can."""
+        plan = self.plan.copy()
+        at = pick % len(plan)
+        keep = [spec.tier for spec in plan]
+        if change == "lost":
+            del keep[at]
+        elif change == "policy":
+            plan[at] = replace(plan[at], policy=list(POLICIES)[pick % len(POLICIES)])
+        elif change == "capacity":
+            plan[at] = replace(plan[at], capacity=plan[at].capacity + 1)
+        elif change == "tiers":
+            plan = plan[: at + 1]
+        self._open(plan, keep=keep, requests=requests)
 
-    @rule(
-        kept=st.integers(0, 7),
-        dropped=st.booleans(),
-        change=st.sampled_from(["", "policy", "capacity", "tiers"]),
-        pick=picks,
-    )
-    def reopen(self, kept: int, dropped: bool, change: str, pick: int) -> None:  # noqa: FBT001 - drawn by Hypothesis
-        plan = [_changed(spec, change, pick + at) for at, spec in enumerate(self.plan)]
-        if change == "tiers":
-            plan = plan[: pick % len(plan) + 1]
-        keep = [spec.tier for at, spec in enumerate(plan) if kept >> at & 1]
-        self._open(plan, keep=keep, dropped=dropped)
-
-    @rule(source=st.sampled_from(["folded", "snapshot", "log"]))
-    def recover(self, source: str) -> None:
+    @rule(origin=st.sampled_from(["folded", "snapshot", "log"]))
+    def recover(self, origin: str) -> None:
         """Go on from a state that somebody else has folded, as after a restart."""
         before = digest(self.state)
-        if source == "folded":
+        if origin == "folded":
             self.desk.state, self.folded = self.folded, self.desk.state
-        elif source == "snapshot":
+        elif origin == "snapshot":
             self.desk.state = from_bytes(to_bytes(self.state))
         else:
             self.desk.state = fold(self.events)
@@ -205,9 +172,8 @@ class History(RuleBasedStateMachine):
     @invariant()
     def is_whole(self) -> None:
         assert check_integrity(self.state) == []
-        assert {name: set(tier.lineage.index) for name, tier in self.state.tiers.items()} == {
-            name: set(parents) for name, parents in self.book.parents.items()
-        }
+        matchable = {name: tier.lineage.index.keys() for name, tier in self.state.tiers.items()}
+        assert matchable == {name: parents.keys() for name, parents in self.book.parents.items()}
 
     @invariant()
     def folds_alike(self) -> None:
@@ -218,16 +184,70 @@ class History(RuleBasedStateMachine):
         """The policy names every evictable block once, ends of chains first, and the same ones whoever folded."""
         before = digest(self.state)
         for name, tier in self.state.tiers.items():
-            if tier.observed:
-                continue
-            named = slots_of(tier.policy.victims(tier.spec.capacity))
-            assert len(set(named)) == len(named) == evictable(self.state, name)
-            assert named == slots_of(self.folded.tiers[name].policy.victims(tier.spec.capacity))
-            assert slots_of(tier.policy.victims(2)) == named[:2]
+            if not tier.observed:
+                named = slots_of(tier.policy.victims(tier.spec.capacity))
+                assert len(set(named)) == len(named) == evictable(self.state, name)
+                assert named == slots_of(self.folded.tiers[name].policy.victims(tier.spec.capacity))
+                assert slots_of(tier.policy.victims(2)) == named[:2]
         assert digest(self.state) == before
 
     def teardown(self) -> None:
         assert digest(fold(self.events)) == digest(self.state)
+
+    def _open(self, plan: list[TierSpec], *, keep: list[TierName], requests: Any) -> None:
+        event = decide.plan_opening(
+            self.state, namespace="n", owner="o", tiers=plan, keep=keep, requests=requests, now_us=1
+        )
+        evolve(self.state, event)
+        self._take(event)
+
+    def _take(self, event: AnyEvent) -> None:
+        self.events.append(event)
+        self.book.note(event)
+        evolve(self.folded, event)
+
+    def _command(self, command: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """The command's answer, or None if it was refused, which must have changed nothing."""
+        before, count = digest(self.state), len(self.events)
+        try:
+            return command(self.desk, *args, **options)
+        except RefusedError:
+            assert digest(self.state) == before
+            assert len(self.events) == count
+            return None
+
+    def _register(self, request: str, name: TierName, slots: list[int], path: Path) -> None:
+        keys, above = prefix(path)[len(path) - len(slots) :], path[: len(path) - len(slots)]
+        final = self._command(decide.register, name, request, slots, keys, key_at(*above) if above else ROOT)
+        if final is not None:
+            index = self.state.tiers[name].lineage.index
+            assert [index[key] for key in keys] == final
+
+    def _tier(self, pick: int) -> TierName:
+        names = list(self.state.tiers)
+        return names[pick % len(names)]
+
+    def _other(self, name: TierName, pick: int) -> TierName:
+        others = [tier for tier in self.state.tiers if tier != name]
+        return others[pick % len(others)]
+
+    def _allocated(self, request: str, name: TierName) -> list[int]:
+        holder = self.state.requests.get(request)
+        return to_slots(holder.allocated.get(name, [])) if holder else []
+
+    def _path_in(self, name: TierName, pick: int) -> list[str]:
+        """A block of the tier and its ancestors there, from the oldest on; none if the tier is empty."""
+        parents = self.book.parents[name]
+        keys = list(parents)[pick % len(parents) :][:1] if parents else []
+        while keys and parents[keys[-1]] in parents:
+            keys.append(parents[keys[-1]])
+        return keys[::-1]
+
+    def _some_slots(self, pick: int, part: int) -> tuple[str, list[int] | None]:
+        """An open transfer and some of its destination slots, or None for all."""
+        transfer = list(self.state.transfers.values())[pick % len(self.state.transfers)]
+        slots = [*transfer.open, *sorted(transfer.quarantined)]
+        return transfer.id, [slot for at, slot in enumerate(slots) if part >> at & 1] or None
 
 
 def fold(events: list[AnyEvent]) -> State:
@@ -248,16 +268,3 @@ def slots_of(victims: list[Victims]) -> list[int]:
         slots += chain.slots[end - size : end][::-1]
         gone[chain.id] = gone.get(chain.id, 0) + size
     return slots
-
-
-def _fields(spec: TierSpec) -> dict[str, Any]:
-    return {name: getattr(spec, name) for name in spec.__struct_fields__}
-
-
-def _changed(spec: TierSpec, change: str, pick: int) -> TierSpec:
-    fields = _fields(spec)
-    if change == "policy":
-        fields["policy"] = list(POLICIES)[pick % len(POLICIES)]
-    if change == "capacity" and pick % 2:
-        fields["capacity"] = spec.capacity + 1
-    return TierSpec(**fields)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kvbm_events.log import Entry, Log, Snapshot, Writer
 from kvbm_events.schema import AnyEvent, Opened, Registered, Released, TierSpec
 from kvbm_events.sequencer import Sequencer
 
 TIMEOUT_S = 30.0
+SMALL_LOG_BYTES = 64 << 10
 
 
 def opened(epoch: int, owner: str = "test") -> Opened:
@@ -42,9 +43,14 @@ def snapshot(instance: str, seq: int, state: bytes = b"state", epoch: int = 1) -
 async def open_and_write(log: Log, instance: str, epoch: int, count: int) -> Writer:
     """Claim the instance after whatever it has, and write so many small events."""
     writer = await log.open_writer(instance, opened(epoch), await log.last_seq(instance))
-    await writer.append(small_events(epoch, 1, count))
-    await writer.settle()
+    await append_and_settle(writer, small_events(epoch, 1, count))
     return writer
+
+
+async def append_and_settle(writer: Writer, events: Sequence[AnyEvent]) -> None:
+    """Write and wait until it is stored; one of the two says what failed."""
+    await writer.append(events)
+    await writer.settle()
 
 
 async def read_all(log: Log, instance: str | None = None, *, after: int = 0, until: int | None = None) -> list[Entry]:

@@ -29,7 +29,15 @@ app = App(
 )
 trace = App(name="trace", help="Request traces: recorded ones, and generated ones of the same shape.")
 
+app.command(
+    "kvbm_nats.cli.dev:dev", name="dev", help="Everything in one process, with demo traffic; no GPU, no Docker."
+)
+app.command("kvbm_nats.cli.serve:serve", name="serve", help="Host instances as a NATS micro service.")
+app.command("kvbm_nats.cli.project:project", name="project", help="Keep the log as SQL tables.")
+app.command("kvbm_nats.cli.replay:replay", name="replay", help="Fold a log again: verify, stop at a moment, export.")
+app.command("kvbm_nats.cli.traffic:traffic", name="traffic", help="Play generated traffic against a service.")
 app.command(trace)
+trace.command("kvbm_nats.cli.trace_run:run", name="run", help="Play a trace through an owner or a service.")
 trace.command("kvbm_nats.cli.trace_stats:stats", name="stats", help="Measure traces: blocks, tokens, possible hits.")
 trace.command("kvbm_nats.cli.trace_make:make", name="make", help="Generate a trace and write it to a file.")
 app.command("kvbm_nats.cli.decode:decode", name="decode", help="Expand one event's JSON: every slot and key on a line.")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from kvbm_nats.cli.text import write_line
 from kvbm_nats.dev import Dev, DevOptions
-from kvbm_nats.plan import parse_plan
 
 
 def dev(
@@ -20,7 +19,7 @@ def dev(
     speed: float = 20.0,
     traffic: bool = True,
     seconds: float | None = None,
-) -> bool:
+) -> None:
     """Start a NATS server, the service, the projection and demo traffic; no GPU, no Docker. Ctrl-C ends all of it.
 
     What is in the folder stays: start again and the blocks are still known.
@@ -38,11 +37,10 @@ def dev(
     options = DevOptions(
         folder=folder or state_home / "kvbm-nats" / "dev",
         port=port,
-        tiers=parse_plan(tiers),
+        tiers=tiers,
         seed=seed,
         speed=speed,
         traffic=traffic,
         seconds=seconds,
     )
     asyncio.run(Dev(options, write_line).run())
-    return True

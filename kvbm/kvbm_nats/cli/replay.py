@@ -16,7 +16,7 @@ from kvbm_events.schema.errors import InvalidCommand, LogUnavailable
 from kvbm_nats.cli.options import NatsOptions
 from kvbm_nats.cli.output import progress_to
 from kvbm_nats.cli.text import Json, write_json, write_line
-from kvbm_nats.projection import Projector
+from kvbm_nats.projection.projector import Projector
 from kvbm_nats.publisher import Publisher
 from kvbm_nats.replay import Moment, Verdict, export, parse_moment, verify
 from kvbm_nats.replay.verify import Claim
@@ -53,6 +53,7 @@ def replay(
         speed: times the recorded pace; 0 is as fast as it goes
         export: also write the events to this file, a JSON object a line
         json: one JSON object, for machines
+        nats: whose log, and where
     """
     if speed < 0:
         raise InvalidCommand(f"speed {speed:g}", why="time goes forward", hint="0 is as fast as it goes")
@@ -101,7 +102,7 @@ async def _ask_live(options: NatsOptions) -> Claim | None:
     """The live owner's word for its state; None where nobody answers."""
     try:
         async with await Publisher.connect(options.nats_url, options.instance) as publisher:
-            status = await publisher.status(digest=True)
+            status = await publisher.status(with_digest=True)
     except LogUnavailable:
         return None
     return Claim(who="the live owner", epoch=status.epoch, n=status.n, digest=status.digest)

@@ -13,8 +13,8 @@ from cyclopts import Parameter
 
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.cli.options import NatsOptions
-from kvbm_nats.service import InstanceConfig, ServeConfig, load_config
-from kvbm_nats.service import serve as host
+from kvbm_nats.service.config import InstanceConfig, ServeConfig, load_config
+from kvbm_nats.service.server import serve as host
 
 
 def serve(

@@ -60,6 +60,7 @@ def run(
         requests: play only so many
         block_tokens: tokens of a block, where the trace does not say
         json: one JSON object, for machines
+        nats: where the log or the service is
     """
     trace = list(load_trace(file, block_tokens=block_tokens))[:requests]
     options = nats or NatsOptions()
@@ -96,7 +97,7 @@ def _embedded(play: Play, owner: BlockManager) -> Outcome:
 async def _served(play: Play, options: NatsOptions) -> Outcome:
     async with await Publisher.connect(options.nats_url, options.instance) as publisher:
         report = await play(ServedCache(publisher))
-        return Outcome(report=report, status=await publisher.status(digest=True), flaws=[])
+        return Outcome(report=report, status=await publisher.status(with_digest=True), flaws=[])
 
 
 def _as_json(outcome: Outcome) -> dict[str, object]:

@@ -9,6 +9,7 @@ from kvbm_nats.cli.options import NatsOptions
 from kvbm_nats.cli.text import write_line
 from kvbm_nats.publisher import Publisher
 from kvbm_nats.traces import Workload, generate
+from kvbm_nats.traces.demo import demo_workload
 from kvbm_nats.traces.play import play_trace
 from kvbm_nats.traces.served import ServedCache
 
@@ -23,7 +24,7 @@ def traffic(*, seed: int = 0, speed: float = 1.0, requests: int | None = None, n
         nats: where the service is
     """
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_play(Workload(seed=seed, requests=requests), speed, nats or NatsOptions()))
+        asyncio.run(_play(demo_workload(seed, requests), speed, nats or NatsOptions()))
 
 
 async def _play(workload: Workload, speed: float, options: NatsOptions) -> None:

@@ -6,7 +6,9 @@ is filled beside it and published when it has caught up, and readers of the old 
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+import asyncio
+from collections.abc import Awaitable
+from typing import NamedTuple, Protocol, TypeVar
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -15,6 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from kvbm_events.log import Position
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.projection.changes import Changes
+
+T = TypeVar("T")
 
 
 class Place(NamedTuple):
@@ -128,3 +132,13 @@ def backend_of(url: str) -> Backend:
                 why="SQLite in a file and Postgres are known",
                 hint="use sqlite:///projection.db or postgresql://user@host/database",
             )
+
+
+async def to_its_end(work: Awaitable[T]) -> T:
+    """What `work` gives; when cancelled, wait for its end first: a transaction is not left half-way."""
+    running = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from kvbm_events.log import Position
-from kvbm_nats.projection.backend import Place, Store
+from kvbm_nats.projection.backend import Place, Store, to_its_end
 from kvbm_nats.projection.changes import Changes
 from kvbm_nats.projection.contents import create_tables, opened, read_position, read_segment, read_version, unavailable
 from kvbm_nats.projection.generations import Generations
@@ -119,13 +119,8 @@ class SqliteStore:
         self._writer.write(changes)
 
     async def _call(self, work: Callable[[], T]) -> T:
-        """Run on the writer's thread, to its end even if the caller is cancelled."""
-        running = asyncio.get_running_loop().run_in_executor(self._thread, work)
         try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            raise
+            return await to_its_end(asyncio.get_running_loop().run_in_executor(self._thread, work))
         except sqlite3.Error as error:
             raise unavailable(error) from error
 

@@ -38,7 +38,7 @@ class InstanceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: str
     namespace: Annotated[str, Meta(min_length=1, max_length=1024)]
     tiers: str
-    keep: list[TierName] = list(TIERS)
+    keep: tuple[TierName, ...] = TIERS
     options: Options = Options()
 
     def specs(self) -> list[TierSpec]:
@@ -59,11 +59,15 @@ class ServeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     log: jetstream.Options = jetstream.Options()
 
     def check(self) -> ServeConfig:
-        """The same, if its names and plans can be.
+        """The same, if it can be.
 
         Raises:
-            InvalidCommand: a name or a plan is malformed, or two instances have one name.
+            InvalidCommand: a field is out of its range, a name or a plan is malformed, or two instances have one name.
         """
+        try:
+            msgspec.convert(msgspec.to_builtins(self), ServeConfig)
+        except msgspec.ValidationError as error:
+            raise InvalidCommand("the service cannot be configured like this", why=str(error)) from error
         names = [check_instance(instance.name) for instance in self.instances]
         if len(set(names)) != len(names):
             raise InvalidCommand(f"instances {', '.join(names)}", why="one name stands twice")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from msgspec import Struct
@@ -156,33 +156,33 @@ class InstanceHost:
                 )
 
     def _handler(self, kind: type[C], verb: Callable[[C], Awaitable[Struct]]) -> Handler:
-        async def handle(data: bytes) -> Reply | None:
-            try:
-                call = decode_call(data, kind)
-                return await self._answers.once(call.client, call.number, lambda: self._reply(verb(call)))
-            except Fenced:
-                return None
-            except KvbmError as error:
-                return _refusal(error)
+        async def once(data: bytes) -> Reply:
+            call = decode_call(data, kind)
+            return await self._answers.once(call.client, call.number, lambda: self._reply(verb(call)))
 
-        return handle
+        return lambda data: self._told(once(data))
 
     def _status_handler(self, verbs: Verbs) -> Handler:
-        async def handle(data: bytes) -> Reply | None:
-            try:
-                return await self._reply(verbs.status(decode_call(data, msg.StatusCall)))
-            except Fenced:
-                return None
-            except KvbmError as error:
-                return _refusal(error)
+        async def look(data: bytes) -> Reply:
+            return Reply(encode(await verbs.status(decode_call(data, msg.StatusCall))))
 
-        return handle
+        return lambda data: self._told(look(data))
 
-    async def _reply(self, answer: Awaitable[Any]) -> Reply:
+    async def _reply(self, answer: Awaitable[Struct]) -> Reply:
+        """The answer, or a refusal that the state gave: it is as final as an answer."""
         try:
             return Reply(encode(await answer))
         except Fenced:
             raise
+        except KvbmError as error:
+            return _refusal(error)
+
+    async def _told(self, reply: Awaitable[Reply]) -> Reply | None:
+        """The reply, whatever happens; None where nothing may be said."""
+        try:
+            return await reply
+        except Fenced:
+            return None
         except KvbmError as error:
             return _refusal(error)
         except Exception as error:

@@ -31,7 +31,7 @@ MAX_WAIT_S = 60.0
 """How long an answer may wait for transfers."""
 
 Client = Annotated[str, Meta(min_length=1, max_length=MAX_CLIENT)]
-Number = Annotated[int, Meta(ge=1, lt=1 << 63)]
+Number = Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 Keys = Annotated[list[str], Meta(max_length=MAX_KEYS)]
 Slots = Annotated[list[Annotated[int, Meta(ge=0, lt=1 << 32)]], Meta(max_length=MAX_KEYS)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +17,11 @@ encode = msgspec.json.Encoder().encode
 INTERNAL_CODE = "500"
 
 
+@cache
+def _decoder(kind: type[Any]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
 def decode_call(data: bytes, kind: type[T]) -> T:
     """A question's body.
 
@@ -23,13 +29,14 @@ def decode_call(data: bytes, kind: type[T]) -> T:
         InvalidCommand: it is not this question; the message names the field.
     """
     try:
-        return msgspec.json.decode(data or b"{}", type=kind)
+        call: T = _decoder(kind).decode(data or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidCommand(
             f"this is no {kind.__name__}",
             why=str(error),
             hint="docs/service.md has the body of every question",
         ) from error
+    return call
 
 
 def decode_answer(data: bytes, kind: type[T]) -> T:
@@ -39,13 +46,14 @@ def decode_answer(data: bytes, kind: type[T]) -> T:
         KvbmError: the service is of another version, and its answer cannot be read.
     """
     try:
-        return msgspec.json.decode(data, type=kind)
+        answer: T = _decoder(kind).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise KvbmError(
             f"the service's answer is no {kind.__name__}",
             why=str(error),
             hint="bring the client and the service to the same version",
         ) from error
+    return answer
 
 
 def encode_error(error: Exception) -> tuple[str, bytes]:

@@ -1,0 +1,164 @@
+"""Everything in one process: a NATS server, the service, the projection and demo traffic. What `kvbm dev` runs.
+
+The folder keeps the log and the projection; whoever starts again in it finds the blocks of before. Everything listens
+on loopback. When one part fails, all end, and its error is what is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from msgspec import Struct
+
+from kvbm_events.jetstream import JetStreamLog
+from kvbm_events.jetstream import Options as LogOptions
+from kvbm_events.schema.errors import InvalidCommand
+from kvbm_nats.nats_server import NatsServer
+from kvbm_nats.projection.projector import Projector
+from kvbm_nats.publisher import Publisher
+from kvbm_nats.service.config import InstanceConfig, ServeConfig
+from kvbm_nats.service.server import Server
+from kvbm_nats.traces import generate
+from kvbm_nats.traces.demo import demo_workload
+from kvbm_nats.traces.play import Report, play_trace
+from kvbm_nats.traces.served import ServedCache
+
+INSTANCE = "demo"
+NAMESPACE = "model=demo;block_tokens=16"
+BANNER_AFTER = 20
+"""Requests of demo traffic before the banner is shown, so that it can say what they found."""
+
+
+class DevOptions(Struct, frozen=True, kw_only=True):
+    """See `kvbm dev --help`."""
+
+    folder: Path
+    port: int
+    tiers: str
+    seed: int
+    speed: float
+    traffic: bool
+    seconds: float | None
+
+
+class Dev:
+    """See the module. `say` gets each line for the user."""
+
+    def __init__(self, options: DevOptions, say: Callable[[str], None]) -> None:
+        self._options, self._say = options, say
+        self._over = asyncio.Event()
+        self._shown = False
+
+    async def run(self) -> None:
+        """Run until Ctrl-C, SIGTERM, or the given time is over.
+
+        Raises:
+            InvalidCommand: another `kvbm dev` uses the folder.
+            KvbmError: a part could not start, or failed.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._over.set)
+        if self._options.seconds is not None:
+            loop.call_later(self._options.seconds, self._over.set)
+        self._options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        port = _free_port(self._options.port)
+        with _locked(self._options.folder), NatsServer(self._options.folder / "nats", port=port) as server:
+            await self._run_parts(server.url)
+
+    async def _run_parts(self, url: str) -> None:
+        log_options = LogOptions(name="kvbm dev", sync_always=True)
+        instance = InstanceConfig(name=INSTANCE, namespace=NAMESPACE, tiers=self._options.tiers)
+        service = Server(ServeConfig(url=url, instances=[instance], log=log_options))
+        log = await JetStreamLog.connect(url, log_options)
+        try:
+            await service.start()
+            projector = Projector(log, f"sqlite:///{self._options.folder / 'projection.db'}")
+            parts = [projector.run(), service.wait(), self._over.wait()]
+            if self._options.traffic:
+                parts.append(self._play(url))
+            else:
+                self._show_banner(url, None)
+            await _first_of(parts)
+            self._say("stopping: settling the log and writing a snapshot")
+            await service.stop()
+        finally:
+            await log.close()
+
+    async def _play(self, url: str) -> None:
+        """Demo traffic without end."""
+
+        def watch(report: Report) -> None:
+            if report.requests == BANNER_AFTER:
+                self._show_banner(url, report)
+
+        async with await Publisher.connect(url, INSTANCE) as publisher:
+            requests = generate(demo_workload(self._options.seed))
+            await play_trace(requests, ServedCache(publisher), speed=self._options.speed, on_request=watch)
+
+    def _show_banner(self, url: str, report: Report | None) -> None:
+        folder = self._options.folder
+        self._say(f"\nkvbm dev is up: NATS at {url}, instance {INSTANCE!r}, everything in {folder}")
+        if report:
+            tiers = ", ".join(f"{blocks:,} in {tier}" for tier, blocks in sorted(report.found.items())) or "none yet"
+            self._say(f"demo traffic: {report.requests} requests asked for {report.asked:,} blocks; found {tiers}")
+        self._say("\nNext, in another terminal:")
+        at = "" if url.endswith(":4222") else f" --nats-url {url}"
+        server = "" if url.endswith(":4222") else f" --server {url}"
+        self._say(f"  nats sub 'kvbm.v1.>'{server}")
+        self._say(f"  kvbm replay --verify --instance {INSTANCE}{at}")
+        self._say(f"  sqlite3 {folder / 'projection.db'} .tables")
+        self._say(f"  kvbm trace run FILE --instance trace{at}")
+        self._say("\nCtrl-C ends it; what it stored stays.\n")
+
+
+async def _first_of(parts: Sequence[Awaitable[object]]) -> None:
+    """Run all until the first ends, then end the others; raise what ended it."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        with suppress(asyncio.CancelledError):
+            task.result()
+
+
+def _free_port(port: int) -> int:
+    """The port if it can be listened on, else 0: the server chooses."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process.
+
+    Raises:
+        InvalidCommand: another one holds it.
+    """
+    handle = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InvalidCommand(
+                f"{folder} is in use", why="another kvbm dev runs in it", hint="end it, or give --folder another one"
+            ) from error
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,107 @@
+"""The writer of a projection in Postgres: one transaction, its statements compiled once, rows bound by Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Table, bindparam, delete, update
+from sqlalchemy.dialects.postgresql import asyncpg, insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql import ClauseElement
+
+from kvbm_nats.projection.changes import Changes, Condemn, Drop, Put, Row
+from kvbm_nats.projection.schema import (
+    SEGMENT_ROWS,
+    block,
+    checkpoint,
+    instance,
+    journal,
+    key_entry,
+    request,
+    segment,
+    tier,
+    transfer,
+)
+from kvbm_statemachine import SlotState
+
+_DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
+
+
+def _text(statement: ClauseElement) -> str:
+    return str(statement.compile(dialect=_DIALECT))
+
+
+def _upsert(table: Table) -> str:
+    statement = insert(table)
+    changed = {column.name: statement.excluded[column.name] for column in table.columns if not column.primary_key}
+    return _text(statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed))
+
+
+def _delete(table: Table) -> str:
+    return _text(delete(table).where(*[column == bindparam(column.name) for column in table.primary_key]))
+
+
+_IN_RANGE = block.c.id.between(bindparam("first"), bindparam("last"))
+_PUT = _upsert(block)
+_DROP = _text(delete(block).where(_IN_RANGE))
+_CONDEMN = _text(update(block).values(state=bindparam("at")).where(_IN_RANGE))
+_JOURNAL = _text(insert(journal))
+_APPLIED = _text(update(journal).where(journal.c.seq == bindparam("own_seq")).values(applied_seq=bindparam("at")))
+_ADD_KEY = _text(insert(key_entry))
+_SEGMENT = _upsert(segment)
+_CHECKPOINT = _text(update(checkpoint).values(seq=bindparam("at"), message_id=bindparam("id")))
+_TABLES = (instance, tier, request, transfer)
+_UPSERT = {table.name: _upsert(table) for table in _TABLES}
+_DELETE = {table.name: _delete(table) for table in _TABLES}
+
+
+class PostgresWriter:
+    """See the module. `segment` is the one of `key_entry` that is being filled, `rows` how many it has."""
+
+    def __init__(self, engine: AsyncEngine, segment: int, rows: int) -> None:
+        self._engine, self._segment, self._rows = engine, segment, rows
+
+    def move_to(self, engine: AsyncEngine) -> None:
+        """Go on under another name of the same tables."""
+        self._engine = engine
+
+    async def write(self, changes: Changes) -> None:
+        """One transaction, or nothing.
+
+        Raises:
+            DBAPIError, OSError: the database refused.
+        """
+        keys = [(key, named.seq, number) for named in changes.keys for number, key in named.rows()]
+        async with self._engine.begin() as connection:
+            for name, gone in changes.deletes.items():
+                await _many(connection, _DELETE[name], gone)
+            for name, rows in changes.upserts.items():
+                await _many(connection, _UPSERT[name], rows)
+            await _many(connection, _JOURNAL, changes.journal)
+            await _many(connection, _APPLIED, changes.applied)
+            for change in changes.blocks:
+                await _change(connection, change)
+            if keys:
+                await _many(connection, _ADD_KEY, [(self._segment, *row) for row in sorted(keys)])
+                await _many(connection, _SEGMENT, [(self._segment, self._rows + len(keys))])
+            if changes.position:
+                await _many(connection, _CHECKPOINT, [(changes.position.seq, changes.position.message_id)])
+        self._rows += len(keys)
+        if self._rows >= SEGMENT_ROWS:
+            self._segment, self._rows = self._segment + 1, 0
+
+
+async def _change(connection: AsyncConnection, change: Put | Drop | Condemn) -> None:
+    match change:
+        case Put(blocks):
+            rows = [(number, int(SlotState.REGISTERED), blocks.seq, key) for number, key in blocks.rows()]
+            await _many(connection, _PUT, rows)
+        case Drop(ranges):
+            await _many(connection, _DROP, ranges)
+        case Condemn(ranges):
+            await _many(connection, _CONDEMN, [(int(SlotState.CONDEMNED), *both) for both in ranges])
+
+
+async def _many(connection: AsyncConnection, statement: str, rows: Sequence[Row]) -> None:
+    if rows:
+        await connection.exec_driver_sql(statement, list(rows))
