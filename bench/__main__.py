@@ -14,7 +14,7 @@ from rich.table import Table
 _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))  # `python -m bench` knows the root only
 
-from harness import Row, environment, load  # noqa: E402 - found by the line above
+from harness import Row, environment, figure, load  # noqa: E402 - found by the line above
 
 
 def main() -> int:
@@ -90,13 +90,6 @@ def _cells(row: Row) -> list[str]:
         f"{met}{aim}",
         against,
     ]
-
-
-def figure(value: float) -> str:
-    """Three digits that count, thousands apart."""
-    if abs(value) >= 100:  # noqa: PLR2004 - from here on, three digits stand before the point
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
 
 
 if __name__ == "__main__":

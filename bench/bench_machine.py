@@ -1,60 +1,66 @@
-"""The state machine beside vLLM's BlockPool: ns a block for each command, batch by batch, events being made.
+"""The state machine beside vLLM's BlockPool: ns a block for each command, events being made.
 
-Both sides: a pool of the same size, one request a batch, keys never seen before by the interpreter, the whole pool cached
-before anything is evicted, garbage collection on, with what was there before the round frozen (as vLLM's engine does).
-Ours makes an event of every command and keeps it in a list, which is emptied between operations; vLLM is measured
-without events and with them. `KVBM_BENCH_VLLM_PYTHON` names an interpreter that has vLLM.
+Both sides do the same in the same minute: a pool of one size, one request a batch, keys that the interpreter has not
+seen, the whole pool cached before anything is evicted, and the garbage collector on (what was there before the round is
+frozen, as vLLM's engine does). We make an event of every command and keep it in a list; vLLM is measured without events
+and with them. `KVBM_BENCH_VLLM_PYTHON` names an interpreter that has vLLM.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import statistics
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
-from harness import ROUNDS, Peer, PeerUnavailable, Row, make_row
-from stopwatch import Stopwatch, settle
-
-from kvbm_events.codec import encode
-from kvbm_events.schema import AnyEvent, Evicted, TierSpec
-from kvbm_statemachine import State, check_integrity, evolve
-from kvbm_statemachine.decide import Desk, allocate, match, plan_opening, register, release
+from harness import ROUNDS, Peer, PeerUnavailable, Row, figure, make_row
+from machine_round import Round
+from stopwatch import Stopwatch
 
 SLOTS = (10_000, 100_000)
 BATCHES = (1, 64, 512)
+LIVED_IN_BATCHES = (64, 512)
 MAX_BATCHES = 20_000
 MAX_MISSED = 20_000
-OPERATIONS = {
+TOGETHER = 64
+PROMPT_BLOCKS = 32
+LIFE = ("allocate_evict", "register", "release_registered")
+TITLES = {
     "allocate": "allocate",
     "allocate_evict": "allocate + evict",
     "register": "register",
-    "match_hit": "match, hit (their look-up + touch)",
-    "look_up": "match, hit (their look-up alone)",
-    "touch": "match, hit (their touch alone)",
-    "miss_every": "match, miss (they look every key up)",
-    "miss_first": "match, miss (they stop at the first key)",
-    "release_registered": "release of registered blocks",
-    "release_matched": "release of matched blocks",
+    "release_registered": "release what was registered",
+    "life": "allocate + evict, register, release: the sum",
+    "grow": "grow by a block: allocate + register of 1",
+    "match_hit": "match, a hit",
+    "release_matched": "release what was matched",
+    "match_miss": "match, a miss; they look every key up",
+    "match_miss_first": "match, a miss; they stop at the first key",
     "encode_registered": "encode Registered",
     "encode_evicted": "encode Evicted",
-    "encode_matched": "encode Matched, a hit",
+    "encode_matched": "encode Matched",
 }
-_OURS_OF = {"look_up": "match_hit", "touch": "match_hit", "miss_every": "match_miss", "miss_first": "match_miss"}
-_NO_AIM = {"look_up", "touch", "miss_first", "encode_registered", "encode_evicted", "encode_matched"}
+_WITH_THEIR_EVENTS = {"allocate_evict", "register", "life", "grow", "encode_registered", "encode_evicted"}
+_WITHOUT_AIM = {"match_miss_first", "encode_registered", "encode_evicted", "encode_matched"}
 
 Samples = dict[str, list[float]]
+Sides = dict[str, Samples]
 
 
 def run(quick: bool) -> list[Row]:  # noqa: FBT001 - every benchmark's signature
-    """All shapes; the smaller pool and three rounds if `quick`."""
+    """All shapes; of the smaller pool only, and in three rounds, if `quick`."""
     peer, absent = _peer()
+    rounds = 3 if quick else ROUNDS
+    rows = [_hex_row(rounds)]
     try:
-        rows: list[Row] = []
         for slots in SLOTS[:1] if quick else SLOTS:
             for batch in BATCHES:
-                rows += _shape(slots, batch, 3 if quick else ROUNDS, peer, absent)
+                sides = _fresh(slots, batch, rounds, peer)
+                rows += _rows(f"{slots // 1000} k, batch {batch}", batch, sides, peer.name if peer else absent)
+            for batch in LIVED_IN_BATCHES:
+                sides = _lived_in(slots, batch, rounds, peer)
+                rows += _rows(f"{slots // 1000} k lived in, batch {batch}", batch, sides, peer.name if peer else absent)
         return rows
     finally:
         if peer:
@@ -72,104 +78,84 @@ def _peer() -> tuple[Peer | None, str]:
         return None, f"vLLM not measured: {error}"
 
 
-def _shape(slots: int, batch: int, rounds: int, peer: Peer | None, absent: str) -> list[Row]:
+def _fresh(slots: int, batch: int, rounds: int, peer: Peer | None) -> Sides:
     pool = slots - slots % batch
-    sides: dict[str, Samples] = defaultdict(lambda: defaultdict(list))
+    count = min(pool // batch, MAX_BATCHES)
+    sides: Sides = defaultdict(lambda: defaultdict(list))
     for _ in range(rounds):
-        _keep(sides["ours"], measure(pool, batch))
+        _keep(sides["ours"], Round(pool, batch).run_fresh(count, MAX_MISSED))
         for events in (False, True) if peer else ():
             assert peer
-            answer = peer.ask(
-                slots=pool, batch=batch, max_batches=MAX_BATCHES, max_missed=MAX_MISSED, events=events
-            )
+            answer = peer.ask(kind="fresh", slots=pool, batch=batch, events=events, count=count, max_missed=MAX_MISSED)
             _keep(sides["events on" if events else "events off"], answer)
-    rows: list[Row] = []
-    for operation, title in OPERATIONS.items():
-        what = f"{slots // 1000} k slots, batch {batch}: {title}"
-        ours = sides["ours"][_OURS_OF.get(operation, operation)]
-        held_against = [name for name in ("events off", "events on") if operation in sides[name]]
-        for name in held_against:
-            aim = None if operation in _NO_AIM else _aim(batch, name)
-            theirs = sides[name][operation]
-            rows.append(make_row(what, "ns", ours, theirs=theirs, against=f"{peer.name}, {name}" if peer else "", aim=aim))
-        if not held_against and operation not in _OURS_OF:
-            rows.append(make_row(what, "ns", ours, against=absent))
-    return rows
+    return sides
 
 
-def _aim(batch: int, side: str) -> float | None:
-    if batch == 1:
-        return 1.0 if side == "events on" else None
-    return 3.0 if side == "events off" else None
+def _lived_in(slots: int, batch: int, rounds: int, peer: Peer | None) -> Sides:
+    count = (slots - PROMPT_BLOCKS) // batch
+    pool = count * batch + PROMPT_BLOCKS
+    shape = {"count": count, "together": min(TOGETHER, count), "prompt": PROMPT_BLOCKS}
+    sides: Sides = defaultdict(lambda: defaultdict(list))
+    for _ in range(rounds):
+        _keep(sides["ours"], Round(pool, batch).run_lived_in(**shape))
+        for events in (False, True) if peer else ():
+            assert peer
+            answer = peer.ask(kind="lived_in", slots=pool, batch=batch, events=events, **shape)
+            _keep(sides["events on" if events else "events off"], answer)
+    return sides
 
 
 def _keep(samples: Samples, answer: dict[str, float]) -> None:
+    answer["life"] = sum(answer[operation] for operation in LIFE)
     for operation, value in answer.items():
         samples[operation].append(value)
 
 
-def measure(slots: int, batch: int) -> dict[str, float]:
-    """One round over a new state: ns a block by operation."""
-    chance = random.Random(slots + batch)
-    count = min(slots // batch, MAX_BATCHES)
-    blocks = count * batch
-    events: list[AnyEvent] = []
-    desk = _open(slots, events.append)
-    keys = [_keys(chance, batch) for _ in range(count)]
-    asked = [[bytes.fromhex(key).hex() for key in of_request] for of_request in keys]  # equal, but other objects
-    missed = [_keys(chance, batch) for _ in range(max(1, min(count, MAX_MISSED // batch)))]
-    names = [f"request-{number}" for number in range(count)]
-    lookers = [f"looker-{number}" for number in range(len(missed))]
-    watch = Stopwatch()
-    settle()
-
-    held = watch.time("allocate", blocks, lambda name: allocate(desk, "g1", name, batch), names)
-    events.clear()
-    watch.time("register", blocks, lambda each: register(desk, "g1", *each), list(zip(names, held, keys, strict=True)))
-    registered = events.copy()
-    watch.time("release_registered", blocks, lambda name: release(desk, name), names)
-    events.clear()
-    hits = watch.time("match_hit", blocks, lambda each: match(desk, *each), list(zip(names, asked, strict=True)))
-    assert [hit.slots for found in hits for hit in found] == held
-    matched = events.copy()
-    watch.time("release_matched", blocks, lambda name: release(desk, name), names)
-    events.clear()
-    questions = list(zip(lookers, missed, strict=True))
-    misses = watch.time("match_miss", len(missed) * batch, lambda each: match(desk, *each), questions)
-    assert not any(misses)
-    for name in lookers:
-        release(desk, name)
-    _fill(desk, slots - blocks, batch, chance)
-    events.clear()
-    index = desk.state.tiers["g1"].lineage.index
-    assert len(index) == slots
-    assert not check_integrity(desk.state)
-    watch.time("allocate_evict", blocks, lambda name: allocate(desk, "g1", name, batch), names)
-    assert len(index) == slots - blocks
-    evicted = [event for event in events if isinstance(event, Evicted)]
-    watch.time("encode_registered", blocks, encode, registered)
-    watch.time("encode_matched", blocks, encode, matched)
-    watch.time("encode_evicted", blocks, encode, evicted)
-    return watch.took_ns
+def _rows(shape: str, batch: int, sides: Sides, name: str) -> list[Row]:
+    rows: list[Row] = []
+    ours = sides.pop("ours")
+    for operation, title in TITLES.items():
+        own = ours.get("match_miss" if operation == "match_miss_first" else operation)
+        if not own:
+            continue
+        what = f"{shape}: {title}"
+        compared = [side for side in sides if operation in sides[side] and _is_told(operation, side, batch)]
+        for side in compared:
+            against = f"{name}, {side}{_parts(operation, sides[side])}"
+            aim = _aim(operation, side, batch)
+            rows.append(make_row(what, "ns", own, theirs=sides[side][operation], against=against, aim=aim))
+        if not compared and operation != "match_miss_first":
+            rows.append(make_row(what, "ns", own, against="" if sides else name))
+    return rows
 
 
-def _fill(desk: Desk, blocks: int, batch: int, chance: random.Random) -> None:
-    """Cache further batches until nothing is left that holds no block."""
-    for number in range(blocks // batch):
-        name = f"filler-{number}"
-        register(desk, "g1", name, allocate(desk, "g1", name, batch), _keys(chance, batch))
-        release(desk, name)
+def _is_told(operation: str, side: str, batch: int) -> bool:
+    """Whether events make a difference to their side, or are what the aim is about."""
+    return side == "events off" or operation in _WITH_THEIR_EVENTS or batch == 1
 
 
-def _keys(chance: random.Random, count: int) -> list[str]:
-    return [chance.randbytes(16).hex() for _ in range(count)]
+def _parts(operation: str, theirs: Samples) -> str:
+    if operation != "match_hit":
+        return ""
+    look_up, touch = (figure(statistics.median(theirs[part])) for part in ("look_up", "touch"))
+    return f": look-up {look_up} + touch {touch}"
 
 
-def _open(slots: int, sink: Callable[[AnyEvent], None]) -> Desk:
-    state = State()
-    tiers = [TierSpec(tier="g1", capacity=slots)]
-    evolve(
-        state,
-        plan_opening(state, namespace="bench", owner="bench", tiers=tiers, keep=[], requests="dropped", now_us=1),
-    )
-    return Desk(state, sink, now_us=1)
+def _aim(operation: str, side: str, batch: int) -> float | None:
+    """Three times as fast as without events where there is a batch; with a block a command, faster than with events."""
+    if operation in _WITHOUT_AIM:
+        return None
+    if batch == 1 or operation == "grow":
+        return 1.0 if side == "events on" else None
+    return 3.0 if side == "events off" else None
+
+
+def _hex_row(rounds: int) -> Row:
+    """What a key costs where the engine has its hash as bytes."""
+    chance = random.Random(1)
+    watch, samples = Stopwatch(), []
+    for _ in range(rounds):
+        hashes = [chance.randbytes(32) for _ in range(MAX_MISSED)]
+        watch.time("hex", MAX_MISSED, lambda block_hash: block_hash[:16].hex(), hashes)
+        samples.append(watch.took_ns["hex"])
+    return make_row("key of an engine's hash: 16 bytes to hex", "ns", samples)

@@ -129,6 +129,13 @@ class Peer:
         raise PeerUnavailable(f"it ended: {last}" if ready else f"no answer within {PEER_TIMEOUT_S:.0f} s")
 
 
+def figure(value: float) -> str:
+    """Three digits that count, thousands apart."""
+    if abs(value) >= 100:  # noqa: PLR2004 - from here on, three digits stand before the point
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
 def environment() -> dict[str, str]:
     """Where and with what the figures are taken, for the head of the table."""
     versions = {name: _version(name) for name in _PACKAGES}

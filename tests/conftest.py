@@ -8,12 +8,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from kvbm_events.jetstream import JetStreamLog, Options
 from kvbm_nats.nats_server import NatsServer
 from support.nats import URL_ENV
 
 MAX_BYTES = 512 << 20
+
+# The same examples on every machine, however busy it is.
+settings.register_profile("kvbm", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kvbm")
 
 
 @pytest.fixture(scope="session")

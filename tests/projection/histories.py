@@ -28,10 +28,10 @@ START_US = 1_700_000_000_000_000
 
 
 def chain(seed: int, size: int, parent: str = ROOT) -> list[str]:
-    """`size` keys, each hashed over the one before; the bits of `seed` choose among two branches at each block."""
+    """`size` keys, each hashed over the one before; the bits of `seed` choose among two branches at every third block."""
     keys = []
     for depth in range(size):
-        parent = blake2b(f"{parent}/{seed >> depth & 1}".encode(), digest_size=16).hexdigest()
+        parent = blake2b(f"{parent}/{0 if depth % 3 else seed >> depth // 3 & 1}".encode(), digest_size=16).hexdigest()
         keys.append(parent)
     return keys
 
@@ -142,8 +142,10 @@ class Story:
         fail_transfer(self.desk, transfer, reason="test", slots=part, stopped=bool(b & 2))
 
     def _do_reopen(self, a: int, b: int) -> None:
+        if b % 8:
+            return
         keep: list[TierName] = [name for at, name in enumerate(("g1", "g2", "g3")) if a >> at & 1]
-        self.open(keep, dropped=bool(b & 1), without=["g3"] if b % 5 == 0 else [])
+        self.open(keep, dropped=bool(b & 8), without=["g3"] if b % 5 == 0 else [])
 
     def _tier(self, b: int) -> TierName:
         return list(self.state.tiers)[b % len(self.state.tiers)]

@@ -7,9 +7,9 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
-from support.history import PLANS, History
 
 from kvbm_statemachine import POLICIES
+from support.history import PLANS, History
 
 EXAMPLES = int(os.environ.get("KVBM_EXAMPLES", "20"))
 """Histories a case; more of them, each run with other ones, when the variable is set."""

@@ -8,13 +8,13 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
-from support.block_book import BlockBook, evictable
-from support.chained_keys import key_at, prefix
 
 from kvbm_events.schema import ROOT, AnyEvent, TierName, TierSpec, to_slots
 from kvbm_events.schema.errors import RefusedError
 from kvbm_statemachine import POLICIES, State, check_integrity, decide, digest, evolve, from_bytes, to_bytes
 from kvbm_statemachine.policies import Victims
+from support.block_book import BlockBook, evictable
+from support.chained_keys import key_at, prefix
 
 PLANS: dict[str, list[TierSpec]] = {
     "g1": [TierSpec(tier="g1", capacity=9)],

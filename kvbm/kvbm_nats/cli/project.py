@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 
-from kvbm_events.jetstream import JetStreamLog
+from kvbm_nats.cli.connect import connect_log
 from kvbm_nats.cli.options import NatsOptions
 from kvbm_nats.projection.projector import Projector
 
@@ -28,7 +28,7 @@ def project(*, into: str = "sqlite:///projection.db", once: bool = False, nats: 
 
 
 async def _project(options: NatsOptions, into: str, *, once: bool) -> None:
-    log = await JetStreamLog.connect(options.nats_url)
+    log = await connect_log(options)
     try:
         until = await log.last_seq() if once else None
         running = asyncio.ensure_future(Projector(log, into).run(until))

@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.schema.errors import InvalidCommand, LogUnavailable
+from kvbm_nats.cli.connect import connect_log
 from kvbm_nats.cli.options import NatsOptions
 from kvbm_nats.cli.output import progress_to
 from kvbm_nats.cli.text import Json, write_json, write_line
@@ -70,7 +71,7 @@ def replay(
 
 
 async def _run(options: NatsOptions, task: Task) -> Verdict:
-    log = await JetStreamLog.connect(options.nats_url)
+    log = await connect_log(options)
     try:
         live = await _ask_live(options) if task.verify and task.until is None else None
         last = await log.last_seq(options.instance)

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from msgspec import Struct, structs
 
-from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.memory import MemoryLog
+from kvbm_nats.cli.connect import connect_log
 from kvbm_nats.cli.options import NatsOptions
 from kvbm_nats.cli.output import progress_to, write_table
 from kvbm_nats.cli.text import Json, write_json, write_line
@@ -70,7 +70,7 @@ def run(
         if via == "service":
             outcome = asyncio.run(_served(play, options))
         else:
-            connect = MemoryLog() if via == "memory" else partial(JetStreamLog.connect, options.nats_url)
+            connect = MemoryLog() if via == "memory" else partial(connect_log, options)
             owner = BlockManager.open(
                 connect,
                 options.instance,

@@ -97,7 +97,9 @@ async def verify(
     if until is None:
         sequencer.check_whole()
     if not state.epoch:
-        raise LogGap(f"instance {instance!r} has no events", hint="nats stream subjects KVBM lists the instances")
+        raise LogGap(
+            f"instance {instance!r} has no events up to there", hint="`nats stream subjects KVBM` lists what there is"
+        )
     verdict.epoch, verdict.n, verdict.digest = state.epoch, state.n, digest(state)
     verdict.stale, verdict.dropped = sequencer.stale, sequencer.dropped
     verdict.flaws = check_integrity(state)

@@ -29,7 +29,8 @@ from kvbm_nats.service.wire import decode_call, encode, encode_error
 from kvbm_tiers import Mover
 
 C = TypeVar("C", bound=msg.Call)
-Connect = Callable[[], Awaitable[Log]]
+LogSource = Log | Callable[[], Awaitable[Log]]
+"""A log, or what connects to one."""
 
 _logger = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ class InstanceHost:
     def __init__(
         self,
         config: InstanceConfig,
-        connect: Connect,
+        log: LogSource,
         *,
         lease_s: float,
         on_failed: Callable[[InstanceHost, Exception], None],
@@ -52,7 +53,7 @@ class InstanceHost:
         mover: Mover | None = None,
     ) -> None:
         self.instance, self._config = config.name, config
-        self._connect, self._mover = connect, mover
+        self._log, self._mover = log, mover
         self._lease_s, self._clock, self._is_reachable = lease_s, clock, is_reachable
         self._leases = Leases(lease_s, (), clock())
         self._turned_at_s = clock()
@@ -122,7 +123,7 @@ class InstanceHost:
 
     def _open_manager(self) -> BlockManager:
         manager = BlockManager.open(
-            self._connect,
+            self._log,
             self.instance,
             namespace=self._config.namespace,
             tiers=self._config.specs(),

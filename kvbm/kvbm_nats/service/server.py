@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
@@ -21,10 +20,9 @@ from nats.aio.msg import Msg
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.jetstream import Options as LogOptions
 from kvbm_events.jetstream.connection import Connection
-from kvbm_events.log import Log
 from kvbm_events.schema.errors import KvbmError
 from kvbm_nats.service.config import InstanceConfig, ServeConfig
-from kvbm_nats.service.host import InstanceHost
+from kvbm_nats.service.host import InstanceHost, LogSource
 from kvbm_nats.service.messages import SERVICE, claimed_subject
 from kvbm_nats.service.micro import Endpoint, MicroService
 
@@ -47,15 +45,15 @@ class _Hosted:
 class Server:
     """See the module."""
 
-    def __init__(self, config: ServeConfig, connect: Callable[[], Awaitable[Log]] | None = None) -> None:
+    def __init__(self, config: ServeConfig, log: LogSource | None = None) -> None:
         """Nothing is started yet.
 
         Args:
             config: what to host
-            connect: gives each instance its log; JetStream at the configuration's URL by default
+            log: of all instances; JetStream at the configuration's URL by default
         """
         self._config = config.check()
-        self._connect = connect or partial(JetStreamLog.connect, config.url, config.log)
+        self._log = log or partial(JetStreamLog.connect, config.url, config.log)
         self._hosted: dict[str, _Hosted] = {}
         self._is_over = asyncio.Event()
         self._trouble: Exception | None = None
@@ -112,7 +110,7 @@ class Server:
         """Open one instance, and tell whoever had it before."""
         host = InstanceHost(
             config,
-            self._connect,
+            self._log,
             lease_s=self._config.lease_s,
             on_failed=self._drop_soon,
             is_reachable=lambda: self._connection.connected,

@@ -23,9 +23,13 @@ class LooseEnds:
         pinned = [position(slot) for slot, pins in chain.pins.items() if pins > lifted.get(slot, 0)]
         return chain.end - taken - (max(pinned) + 1 if pinned else chain.base)
 
-    def last(self, chain: Chain) -> int:
-        """The slot of the chain's last block that was not taken."""
-        return chain.slots[-1 - self._taken.get(chain.id, 0)]
+    def is_loose(self, slot: int) -> bool:
+        """Whether a block that was not taken is the end of its chain, with nothing pinned on it."""
+        chain = self._lineage.chain_of(slot)
+        if chain.slots[-1 - self._taken.get(chain.id, 0)] != slot:
+            return False
+        pins = chain.pins.get(slot, 0)
+        return not pins or pins <= self._lifted.get(chain.id, {}).get(slot, 0)
 
     def take(self, chain: Chain, count: int) -> Chain | None:
         """Think the last `count` blocks away. The parent chain, where that took the whole chain and so a pin."""
@@ -36,3 +40,9 @@ class LooseEnds:
         lifted = self._lifted.setdefault(parent.id, {})
         lifted[chain.parent_slot] = lifted.get(chain.parent_slot, 0) + 1
         return parent
+
+    def take_one(self, chain: Chain) -> int:
+        """Think the last block away. The slot that is an end now, of this chain or of its parent; `NO_SLOT` if none."""
+        chain = self.take(chain, 1) or chain
+        taken = self._taken.get(chain.id, 0)
+        return chain.slots[-1 - taken] if taken < len(chain.slots) else NO_SLOT

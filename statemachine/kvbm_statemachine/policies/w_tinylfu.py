@@ -1,0 +1,95 @@
+"""w-tinylfu: a block stays if it is used more often than the one that would have to go for it.
+
+After Einziger, Friedman and Manes, "TinyLFU: a highly efficient cache admission policy" (ToS 2017). New blocks join a
+window, a hundredth of the tier; the main part is segmented: a block used while on probation is protected, and the
+protected part, four fifths, sends its oldest back. Room is made by the window's oldest block against the one on
+probation: the more often used stays. As room is made before the blocks that need it are known, the window may be over
+its size until then; while that is so the main part is under its own, and the newcomer stays if it is used as often.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvbm_statemachine.lineage import NO_SLOT, Chain, Lineage
+from kvbm_statemachine.policies.block_policy import BlockPolicy
+from kvbm_statemachine.policies.block_queues import NEVER
+from kvbm_statemachine.policies.loose_ends import LooseEnds
+from kvbm_statemachine.policies.sketch import FrequencySketch
+
+_WINDOW, _PROBATION, _PROTECTED = 0, 1, 2
+
+
+class WTinyLfu(BlockPolicy):
+    """See the module."""
+
+    name = "w-tinylfu"
+    moves_at = (NEVER, NEVER, NEVER)
+
+    def __init__(self, lineage: Lineage, capacity: int) -> None:
+        super().__init__(lineage, capacity)
+        self._window_size = max(1, capacity // 100)
+        self._main_size = capacity - self._window_size
+        self._protected_size = self._main_size * 4 // 5
+        self._sketch = FrequencySketch(capacity)
+
+    def touched(self, slot: int) -> None:
+        """See `Policy.touched`."""
+        blocks = self._blocks
+        for chain, size in self.lineage.path(slot):
+            self._sketch.add(chain.keys[:size])
+            slots = chain.slots[size - 1 :: -1]
+            for queue in (_WINDOW, _PROTECTED):
+                blocks.join(queue, [at for at in slots if (blocks.queue_of[at] == _WINDOW) == (queue == _WINDOW)])
+            blocks.watch(slots[0])
+        while blocks.sizes[_PROTECTED] > self._protected_size:
+            blocks.move(blocks.oldest(_PROTECTED), _PROBATION, 0)
+
+    def _enter(self, keys: list[str], slots: list[int]) -> None:
+        self._sketch.add(keys)
+        self._blocks.join(_WINDOW, slots)
+
+    def _next(self, ends: LooseEnds) -> int:
+        blocks = self._blocks
+        while True:
+            newcomer = blocks.first(_WINDOW, ends)
+            resident = blocks.first(_PROBATION, ends)
+            if resident == NO_SLOT:
+                resident = blocks.first(_PROTECTED, ends)
+            if newcomer == NO_SLOT or resident == NO_SLOT:
+                return max(newcomer, resident)
+            if blocks.sizes[_WINDOW] < self._window_size:
+                return resident
+            ahead = self._count(newcomer) - self._count(resident)
+            has_room = blocks.sizes[_PROBATION] + blocks.sizes[_PROTECTED] < self._main_size
+            if ahead < 0 or (ahead == 0 and not has_room):
+                return newcomer
+            self._admit(newcomer)
+            if not has_room:
+                return resident
+
+    def _admit(self, slot: int) -> None:
+        """A newcomer joins the main part, and with it the ancestors on which it stands."""
+        for slots in self._path(slot):
+            new = [at for at in slots if self._blocks.queue_of[at] == _WINDOW]
+            if new:
+                self._blocks.join(_PROBATION, new)
+                self._blocks.watch(new[0])
+            if len(new) < len(slots):
+                return
+
+    def _count(self, slot: int) -> int:
+        return self._sketch.count(self.lineage.key_of(slot))
+
+    def _evict(self, chain: Chain, count: int) -> None:
+        for _ in self._in_turn(chain, count):
+            pass
+
+    def dump(self) -> Any:  # noqa: ANN401 - see `Policy.dump`
+        """See `Policy.dump`."""
+        return [super().dump(), bytes(self._sketch.counters), self._sketch.added]
+
+    def load(self, dumped: Any) -> None:  # noqa: ANN401 - see `Policy.load`
+        """See `Policy.load`."""
+        queues, self._sketch.counters[:], self._sketch.added = dumped
+        super().load(queues)

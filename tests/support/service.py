@@ -1,0 +1,157 @@
+"""A service for tests: one instance without NATS and with a clock of the test's own, and the real command as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kvbm_events.memory import MemoryLog, MemoryWriter
+from kvbm_events.schema import Opened
+from kvbm_nats.service.config import InstanceConfig
+from kvbm_nats.service.host import InstanceHost
+from kvbm_nats.service.wire import decode_error
+from kvbm_tiers import Mover
+
+KVBM = Path(sys.executable).with_name("kvbm")
+LEASE_S = 30.0
+NAMESPACE = "model=m;page=16"
+TIERS = "g1=64,g2=256"
+TIMEOUT_S = 30.0
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class HeldLog(MemoryLog):
+    """Stores at once, but keeps its acknowledgements to itself while `held`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = False
+        self._acked_n = -1
+        self._on_acked: Callable[[int], None] = lambda _n: None
+
+    async def open_writer(
+        self, instance: str, opened: Opened, after: int, on_acked: Callable[[int], None] = lambda _n: None
+    ) -> MemoryWriter:
+        self._on_acked = on_acked
+        return await super().open_writer(instance, opened, after, self._take)
+
+    def _take(self, n: int) -> None:
+        self._acked_n = n
+        if not self.held:
+            self._on_acked(n)
+
+    def let_go(self) -> None:
+        """Acknowledge what is stored, and from now on at once."""
+        self.held = False
+        self._on_acked(self._acked_n)
+
+
+class Hosted:
+    """One instance over a log in memory, asked without NATS. Questions are numbered, and asked by client `c`."""
+
+    def __init__(
+        self, log: MemoryLog, clock: Clock | None = None, *, tiers: str = TIERS, mover: Mover | None = None
+    ) -> None:
+        self.log, self.clock = log, clock or Clock()
+        self.lost: list[Exception] = []
+        self.reachable = True
+        self._number = 0
+        self.host = InstanceHost(
+            InstanceConfig(name="i", namespace=NAMESPACE, tiers=tiers),
+            log,
+            lease_s=LEASE_S,
+            on_failed=lambda _host, error: self.lost.append(error),
+            is_reachable=lambda: self.reachable,
+            clock=self.clock,
+            mover=mover,
+        )
+
+    async def open(self) -> Hosted:
+        """Wait until the instance is claimed."""
+        await self.host.opened()
+        self._handlers = {plan.name: plan.handler for plan in self.host.endpoints()}
+        return self
+
+    async def raw(self, verb: str, body: bytes) -> Any:
+        """The reply's bytes and code; None for silence."""
+        return await asyncio.wait_for(self._handlers[verb](body), TIMEOUT_S)
+
+    async def ask(self, verb: str, **body: object) -> dict[str, Any]:
+        """The answer; raises what was refused with."""
+        if verb != "status":
+            self._number += 1
+            body = {"client": "c", "number": self._number, **body}
+        reply = await self.raw(verb, json.dumps(body).encode())
+        assert reply is not None, "nothing was said"
+        if reply.code:
+            raise decode_error(reply.data)
+        answer: dict[str, Any] = msgspec.json.decode(reply.data)
+        return answer
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time go by, with a turn of the owner's every second."""
+        while seconds > 0:
+            self.clock.now_s += min(1.0, seconds)
+            seconds -= 1.0
+            await self.host.turn()
+
+    async def requests(self) -> int:
+        """How many requests are open."""
+        return int((await self.ask("status"))["requests"])
+
+
+class ServiceProcess:
+    """`kvbm serve`, the real command."""
+
+    def __init__(self, url: str, instance: str, *, tiers: str = TIERS, lease_s: float = LEASE_S) -> None:
+        options = {"--nats-url": url, "--instance": instance, "--namespace": NAMESPACE, "--tiers": tiers}
+        self._arguments = [*(word for option in options.items() for word in option), f"--lease-s={lease_s}"]
+        self.said: list[str] = []
+
+    async def start(self) -> ServiceProcess:
+        """Start it and wait until it answers."""
+        self._process = await asyncio.create_subprocess_exec(
+            KVBM, "serve", *self._arguments, stderr=asyncio.subprocess.PIPE
+        )
+        await asyncio.wait_for(self._hear("service started"), TIMEOUT_S)
+        return self
+
+    async def kill(self) -> None:
+        """Kill it as a crash would."""
+        self._process.kill()
+        await self._process.wait()
+
+    async def terminate(self) -> int:
+        """Ask it to end; its exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return await self.exited()
+
+    async def exited(self) -> int:
+        """Wait for its end; its exit code."""
+        await asyncio.wait_for(self._hear(""), TIMEOUT_S)
+        return await self._process.wait()
+
+    async def _hear(self, word: str) -> None:
+        """Read what it says up to a line with this word, or to the end."""
+        assert self._process.stderr
+        while line := (await self._process.stderr.readline()).decode():
+            self.said.append(line)
+            if word and word in line:
+                return
+        assert not word, "".join(self.said)
