@@ -5,7 +5,9 @@ A key is 128 bits of the engine's chained prefix hash, so it names the whole pre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from operator import itemgetter
 
 from kvbm_events.schema.errors import InvalidCommand
 
@@ -21,7 +23,19 @@ def pack_keys(keys: Sequence[str]) -> str:
 
 def unpack_keys(packed: str) -> list[str]:
     """Split a concatenation into its keys; `is_packed` tells beforehand whether it is whole."""
+    count = len(packed) // KEY_DIGITS
+    if 1 < count <= len(_PLACES) and count * KEY_DIGITS == len(packed):
+        return [*_splitter(count)(packed)]
     return [packed[i : i + KEY_DIGITS] for i in range(0, len(packed), KEY_DIGITS)]
+
+
+_PLACES = tuple(slice(i * KEY_DIGITS, (i + 1) * KEY_DIGITS) for i in range(512))
+
+
+@cache
+def _splitter(count: int) -> Callable[[str], tuple[str, ...]]:
+    """Cuts a string of so many keys in one call: half the time of a loop, which folding feels."""
+    return itemgetter(*_PLACES[:count])
 
 
 def is_packed(packed: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from kvbm_events.log import Position
-from kvbm_nats.projection.pieces import Named
+from kvbm_nats.projection.pieces import KEY_BYTES, Named
 
 Row = tuple[Any, ...]
 Range = tuple[int, int]
@@ -42,6 +42,7 @@ class Changes:
     :ivar applied: (sequence of the entry that brought the turn, own sequence) of early entries whose turn has come
     :ivar blocks: what happens to `block`, in order
     :ivar keys: what is added to `key_entry`
+    :ivar departures: rows of `departure`, without their segment
     :ivar touched: instances with an applied event
     :ivar reopened: those among them that began an epoch, and so may have lost tiers
     :ivar touched_requests, touched_transfers: (instance, name), to see at the end what became of them
@@ -58,6 +59,7 @@ class Changes:
         self.applied: list[tuple[int, int]] = []
         self.blocks: list[Put | Drop | Condemn] = []
         self.keys: list[Named] = []
+        self.departures: list[tuple[int, int, int]] = []
         self.touched: set[str] = set()
         self.reopened: set[str] = set()
         self.touched_requests: set[tuple[str, str]] = set()
@@ -65,10 +67,16 @@ class Changes:
         self.upserts: dict[str, list[Row]] = {}
         self.deletes: dict[str, list[Row]] = {}
 
+    @property
+    def index_rows(self) -> int:
+        """How many rows it adds to the indexes, about."""
+        return sum(len(named.keys) // KEY_BYTES for named in self.keys) + len(self.departures)
+
     def put(self, blocks: Named) -> None:
         """Add registered blocks."""
         if blocks.pieces:
             self.blocks.append(Put(blocks))
+            self.keys.append(blocks)
 
     def drop(self, ranges: Sequence[Range]) -> None:
         """Take blocks out."""

@@ -15,6 +15,7 @@ from kvbm_nats.projection.answers import InstanceRow
 from kvbm_nats.projection.backend import Backend, Place
 from kvbm_nats.projection.errors import ProjectionUnavailable
 from kvbm_nats.projection.schema import VERSION, checkpoint, instance, journal, meta, metadata, segment
+from kvbm_nats.projection.segments import Segment
 
 
 @asynccontextmanager
@@ -80,11 +81,11 @@ async def read_position(connection: AsyncConnection) -> Position:
     return Position(row.seq, row.message_id)
 
 
-async def read_segment(connection: AsyncConnection) -> tuple[int, int]:
-    """The number of the last segment of `key_entry`, and its rows."""
+async def read_segment(connection: AsyncConnection) -> Segment:
+    """The last segment."""
     newest = select(func.max(segment.c.id)).scalar_subquery()
     row = (await connection.execute(select(segment.c.id, segment.c.rows).where(segment.c.id == newest))).one_or_none()
-    return (row.id, row.rows) if row else (0, 0)
+    return Segment(row.id, row.rows) if row else Segment()
 
 
 async def read_ids(connection: AsyncConnection) -> dict[int, str]:

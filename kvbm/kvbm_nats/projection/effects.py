@@ -34,14 +34,13 @@ def apply_event(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> 
         IllegalTransition: the event is not legal here; neither the state nor `changes` was touched.
     """
     if isinstance(event, Opened):
-        _open(here, event, changes)
+        _open(here, seq, event, changes)
         return
     transfer = here.state.transfers.get(getattr(event, "transfer", ""))
     evolve(here.state, event)
     match event:
         case Evicted():
-            changes.keys.append(_named(here, seq, event, event.keys))
-            _evicted(here, event, changes)
+            _evicted(here, seq, event, changes)
         case Registered():
             _arrived(here, seq, event, event.keys, changes)
         case TransferStarted():
@@ -66,7 +65,7 @@ def _touch(here: Followed, event: AnyEvent, transfer: Transfer | None, changes: 
         changes.touched_transfers.add((here.name, event.transfer))
 
 
-def _named(here: Followed, seq: int, event: Evicted | TransferStarted | TransferFailed, keys: str) -> Named:
+def _named(here: Followed, seq: int, event: TransferStarted | TransferFailed, keys: str) -> Named:
     return Named(seq, pieces_of_runs(block_id(here.id, event.tier, 0), event.slots), bytes.fromhex(keys))
 
 
@@ -80,23 +79,19 @@ def _keys_of(transfer: Transfer, event: TransferCompleted | TransferFailed) -> s
 
 
 def _arrived(here: Followed, seq: int, event: Registered | TransferCompleted, keys: str, changes: Changes) -> None:
-    """Blocks are registered, but for keys that existed: those are where they were."""
+    """Blocks are registered, but for those whose key was registered before."""
     base, packed = block_id(here.id, event.tier, 0), bytes.fromhex(keys)
     if not event.existing:
-        blocks = Named(seq, pieces_of_runs(base, event.slots), packed)
-        changes.put(blocks)
-        changes.keys.append(blocks)
+        changes.put(Named(seq, pieces_of_runs(base, event.slots), packed))
         return
     slots, existing = to_slots(event.slots), dict(event.existing)
     fresh = [at for at in range(len(slots)) if at not in existing]
     changes.put(Named(seq, pieces_of_slots(base, slots, fresh), packed))
-    for at, slot in existing.items():
-        slots[at] = slot
-    changes.keys.append(Named(seq, pieces_of_slots(base, slots, range(len(slots))), packed))
 
 
-def _evicted(here: Followed, event: Evicted, changes: Changes) -> None:
+def _evicted(here: Followed, seq: int, event: Evicted, changes: Changes) -> None:
     base, states = block_id(here.id, event.tier, 0), here.state.tiers[event.tier].slots.states
+    changes.departures += [(base + first, seq, count) for first, count in event.slots]
     ends = [(first, first + count) for first, count in event.slots]
     if not any(states.count(SlotState.CONDEMNED, first, end) for first, end in ends):
         changes.drop([(base + first, base + end - 1) for first, end in ends])
@@ -108,12 +103,13 @@ def _evicted(here: Followed, event: Evicted, changes: Changes) -> None:
     here.condemned.setdefault(event.tier, set()).update(condemned)
 
 
-def _open(here: Followed, event: Opened, changes: Changes) -> None:
+def _open(here: Followed, seq: int, event: Opened, changes: Changes) -> None:
     """A new epoch: any request and transfer may be over, and a tier that is not kept is empty."""
     state = here.state
     reset = [tier for tier in state.tiers if tier not in event.kept]
     requests, transfers = list(state.requests), list(state.transfers)
     evolve(state, event)
+    changes.departures += [(block_id(here.id, tier, 0), seq, SLOTS_MAX) for tier in reset]
     changes.drop([(block_id(here.id, tier, 0), block_id(here.id, tier, SLOTS_MAX - 1)) for tier in reset])
     for tier in reset:
         here.condemned.pop(tier, None)

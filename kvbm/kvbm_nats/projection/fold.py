@@ -17,6 +17,9 @@ from kvbm_nats.projection.rows import Followed
 from kvbm_nats.projection.schema import block_id
 from kvbm_statemachine import State
 
+SEED_BLOCKS = 65_536
+"""Blocks of a snapshot that are handed over at once."""
+
 
 class Fold:
     """The state of every instance at one position of the log.
@@ -59,14 +62,11 @@ class Fold:
             base = block_id(here.id, tier.name, 0)
             key_at = {slot: key for key, slot in tier.lineage.index.items()}
             key_at.update({slot: tier.lineage.key_of(slot) for slot in here.condemned.get(tier.name, ())})
-            slots = sorted(key_at)
-            blocks = Named(
-                seq,
-                pieces_of_slots(base, slots, range(len(slots))),
-                bytes.fromhex("".join([key_at[slot] for slot in slots])),
-            )
-            changes.put(blocks)
-            changes.keys.append(blocks)
+            everything = sorted(key_at)
+            for start in range(0, len(everything), SEED_BLOCKS):
+                slots = everything[start : start + SEED_BLOCKS]
+                keys = bytes.fromhex("".join([key_at[slot] for slot in slots]))
+                changes.put(Named(seq, pieces_of_slots(base, slots, range(len(slots))), keys))
             changes.condemn([(base + slot, base + slot) for slot in sorted(here.condemned.get(tier.name, ()))])
         changes.touched.add(name)
         changes.touched_requests.update((name, request) for request in state.requests)

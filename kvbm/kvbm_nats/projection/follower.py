@@ -21,7 +21,7 @@ from kvbm_nats.projection.fold import Fold
 from kvbm_nats.projection.meter import Meter
 from kvbm_nats.projection.start import WRITE_BYTES, prove, reading
 
-WRITE_EVENTS = 256
+WRITE_EVENTS = 1024
 """Entries of one transaction, at most."""
 FOLD_EVENTS = 32
 """Entries folded before other tasks have their turn."""

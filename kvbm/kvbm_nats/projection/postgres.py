@@ -26,6 +26,7 @@ from kvbm_nats.projection.contents import (
 from kvbm_nats.projection.errors import ProjectionConflict
 from kvbm_nats.projection.postgres_writer import PostgresWriter
 from kvbm_nats.projection.schema import VERSION
+from kvbm_nats.projection.segments import Segment
 
 PUBLISHED = "kvbm_projection"
 NEXT = "kvbm_projection_next"
@@ -108,7 +109,7 @@ class PostgresBackend:
         async with opened(self, place) as connection:
             version = await read_version(connection)
             if version != VERSION:
-                return PostgresStore(place, version, Position(), (0, 0))
+                return PostgresStore(place, version, Position(), Segment())
             position, segment = await read_position(connection), await read_segment(connection)
         return PostgresStore(place, version, position, segment)
 
@@ -116,11 +117,11 @@ class PostgresBackend:
 class PostgresStore:
     """See `Store`."""
 
-    def __init__(self, place: Place, version: str, position: Position, segment: tuple[int, int]) -> None:
+    def __init__(self, place: Place, version: str, position: Position, segment: Segment) -> None:
         self.place, self.version, self.position = place, version, position
         self.is_published = place.schema == PUBLISHED
         self._engine = _engine(place.url, place.schema or PUBLISHED)
-        self._writer = PostgresWriter(self._engine, *segment)
+        self._writer = PostgresWriter(self._engine, segment)
 
     async def write(self, changes: Changes) -> None:
         """See `Store.write`."""

@@ -11,17 +11,18 @@ from sqlalchemy.sql import ClauseElement
 
 from kvbm_nats.projection.changes import Changes, Condemn, Drop, Put, Row
 from kvbm_nats.projection.schema import (
-    SEGMENT_ROWS,
     block,
     checkpoint,
+    departure,
     instance,
     journal,
     key_entry,
     request,
-    segment,
     tier,
     transfer,
 )
+from kvbm_nats.projection.schema import segment as segment_table
+from kvbm_nats.projection.segments import Segment
 from kvbm_statemachine import SlotState
 
 _DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
@@ -48,7 +49,8 @@ _CONDEMN = _text(update(block).values(state=bindparam("at")).where(_IN_RANGE))
 _JOURNAL = _text(insert(journal))
 _APPLIED = _text(update(journal).where(journal.c.seq == bindparam("own_seq")).values(applied_seq=bindparam("at")))
 _ADD_KEY = _text(insert(key_entry))
-_SEGMENT = _upsert(segment)
+_ADD_DEPARTURE = _text(insert(departure))
+_SEGMENT = _upsert(segment_table)
 _CHECKPOINT = _text(update(checkpoint).values(seq=bindparam("at"), message_id=bindparam("id")))
 _TABLES = (instance, tier, request, transfer)
 _UPSERT = {table.name: _upsert(table) for table in _TABLES}
@@ -56,10 +58,10 @@ _DELETE = {table.name: _delete(table) for table in _TABLES}
 
 
 class PostgresWriter:
-    """See the module. `segment` is the one of `key_entry` that is being filled, `rows` how many it has."""
+    """See the module. `segment` is the last one that the tables have."""
 
-    def __init__(self, engine: AsyncEngine, segment: int, rows: int) -> None:
-        self._engine, self._segment, self._rows = engine, segment, rows
+    def __init__(self, engine: AsyncEngine, segment: Segment) -> None:
+        self._engine, self._segment = engine, segment
 
     def move_to(self, engine: AsyncEngine) -> None:
         """Go on under another name of the same tables."""
@@ -71,7 +73,9 @@ class PostgresWriter:
         Raises:
             DBAPIError, OSError: the database refused.
         """
-        keys = [(key, named.seq, number) for named in changes.keys for number, key in named.rows()]
+        segment = self._segment.after(changes.index_rows)
+        keys = [(segment.id, key, named.seq, number) for named in changes.keys for number, key in named.rows()]
+        departures = [(segment.id, *row) for row in changes.departures]
         async with self._engine.begin() as connection:
             for name, gone in changes.deletes.items():
                 await _many(connection, _DELETE[name], gone)
@@ -81,14 +85,12 @@ class PostgresWriter:
             await _many(connection, _APPLIED, changes.applied)
             for change in changes.blocks:
                 await _change(connection, change)
-            if keys:
-                await _many(connection, _ADD_KEY, [(self._segment, *row) for row in sorted(keys)])
-                await _many(connection, _SEGMENT, [(self._segment, self._rows + len(keys))])
+            await _many(connection, _ADD_KEY, sorted(keys))
+            await _many(connection, _ADD_DEPARTURE, departures)
+            await _many(connection, _SEGMENT, [segment])
             if changes.position:
                 await _many(connection, _CHECKPOINT, [(changes.position.seq, changes.position.message_id)])
-        self._rows += len(keys)
-        if self._rows >= SEGMENT_ROWS:
-            self._segment, self._rows = self._segment + 1, 0
+        self._segment = segment
 
 
 async def _change(connection: AsyncConnection, change: Put | Drop | Condemn) -> None:

@@ -1,13 +1,14 @@
 """The tables of a projection, for every dialect.
 
-Two layers. `journal` is the log, a row an event, in the order of the log. The others are the state that its applied events
-add up to at `checkpoint`, and `key_entry`, which says which events speak of a key.
+Two layers. `journal` is the log, a row an event, in the order of the log, with two indexes of what its events name:
+`key_entry` by key, `departure` by slot. The others are the state that the applied events add up to at `checkpoint`.
 
 Rules
 1. A block's row exists while its key does: free slots have none, and allocated or quarantined ones are told by the
    request or transfer that has them. `block.id` is instance, tier and slot in one number, so that neighbours are a range.
-2. `key_entry` is only ever added to. Its rows are clustered by segment and then by key, and all writing goes to the last
-   segment: a random key costs what the size of one segment costs, not that of the table. A look-up visits every segment.
+2. `key_entry` and `departure` are only ever added to. Their rows are clustered by segment first, and all writing goes to
+   the last segment: a random key costs what the size of one segment costs, not that of the table. A look-up visits every
+   segment. A block's stay is from its entry to the next departure of its slot.
 3. Nothing is migrated. `meta.version` names the tables and the rules they were filled by; another one is another projection.
    `meta.version` and `instance.name` keep their names in every version.
 """
@@ -33,7 +34,7 @@ from kvbm_statemachine.snapshot import SNAPSHOT_VERSION
 VERSION = f"1.{SNAPSHOT_VERSION}"
 """The version of these tables, and that of what `evolve` makes of an event."""
 SEGMENT_ROWS = 32_768
-"""Rows after which the next transaction begins a new segment of `key_entry`."""
+"""Rows of `key_entry` that a segment has at most, unless one transaction alone has more."""
 SLOT_BITS = 26
 SLOTS_MAX = 1 << SLOT_BITS
 
@@ -130,8 +131,19 @@ key_entry = Table(
     Column("segment", Integer, primary_key=True, autoincrement=False),
     Column("key", LargeBinary, primary_key=True),
     Column("seq", BigInteger, primary_key=True),
-    # The slot, in the tier that the event is about, that it has the key in.
+    # Where the event registers it, or a transfer is to bring it, or failed to.
     Column("block", BigInteger, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+departure = Table(
+    "departure",
+    metadata,
+    Column("segment", Integer, primary_key=True, autoincrement=False),
+    # Neighbours that lost their keys: the number of the first, and how many; `SLOTS_MAX` for a tier that was reset.
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("size", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -19,6 +19,7 @@ from kvbm_nats.projection.changes import Changes
 from kvbm_nats.projection.contents import create_tables, opened, read_position, read_segment, read_version, unavailable
 from kvbm_nats.projection.generations import Generations
 from kvbm_nats.projection.schema import VERSION
+from kvbm_nats.projection.segments import Segment
 from kvbm_nats.projection.sqlite_writer import SqliteWriter, connect_reading, make_wal
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class SqliteBackend:
         async with opened(self, _place(file)) as connection:
             version = await read_version(connection)
             if version != VERSION:
-                return SqliteStore(self._generations, file, version, Position(), (0, 0))
+                return SqliteStore(self._generations, file, version, Position(), Segment())
             position, segment = await read_position(connection), await read_segment(connection)
         return SqliteStore(self._generations, file, version, position, segment)
 
@@ -83,7 +84,7 @@ class SqliteStore:
     """See `Store`."""
 
     def __init__(
-        self, generations: Generations, file: Path, version: str, position: Position, segment: tuple[int, int]
+        self, generations: Generations, file: Path, version: str, position: Position, segment: Segment
     ) -> None:
         self.version, self.position = version, position
         self.place = _place(file)
@@ -114,8 +115,7 @@ class SqliteStore:
 
     def _write(self, changes: Changes) -> None:
         if self._writer is None:
-            self._writer = SqliteWriter(self._file)
-            self._writer.go_on(*self._segment)
+            self._writer = SqliteWriter(self._file, self._segment)
         self._writer.write(changes)
 
     async def _call(self, work: Callable[[], T]) -> T:

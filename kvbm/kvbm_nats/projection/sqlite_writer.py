@@ -7,7 +7,6 @@ it up with the help of `number`; so most of the work is done outside Python, bes
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from sqlalchemy.sql import ClauseElement
 
 from kvbm_events.schema import MAX_BLOCKS
 from kvbm_nats.projection.changes import Changes, Condemn, Drop, Put
-from kvbm_nats.projection.pieces import Named
-from kvbm_nats.projection.schema import SEGMENT_ROWS, checkpoint, instance, journal, request, tier, transfer
+from kvbm_nats.projection.pieces import KEY_BYTES, Named
+from kvbm_nats.projection.schema import checkpoint, instance, journal, request, tier, transfer
+from kvbm_nats.projection.segments import Segment
 
 _DIALECT = sqlite.dialect()
 _KEYS_AT_ONCE = 1 << 20
@@ -33,20 +33,21 @@ PRAGMA cache_size = -65536;
 PRAGMA temp_store = MEMORY;
 PRAGMA wal_autocheckpoint = 4000;
 CREATE TEMP TABLE number (n INTEGER PRIMARY KEY);
-CREATE TEMP TABLE piece (id INTEGER PRIMARY KEY, first INTEGER, count INTEGER, at INTEGER, seq INTEGER);
+CREATE TEMP TABLE piece (id INTEGER PRIMARY KEY, first INTEGER, size INTEGER, at INTEGER, seq INTEGER);
 """
 _PUT_PIECE = """
 INSERT OR REPLACE INTO block (id, state, seq, key)
-SELECT ?1 + n, 2, ?2, substr(?3, (?4 + n) * 16 + 1, 16) FROM number WHERE n < ?5
+SELECT ?1 + n, 2, ?2, substr(?3, n * 16 + 1, 16) FROM number WHERE n < ?4
 """
 _PUT_ROW = "INSERT OR REPLACE INTO block (id, state, seq, key) VALUES (?, 2, ?, ?)"
 _DROP = "DELETE FROM block WHERE id BETWEEN ? AND ?"
 _CONDEMN = "UPDATE block SET state = 3 WHERE id BETWEEN ? AND ?"
-_ADD_PIECE = "INSERT INTO piece (first, count, at, seq) VALUES (?, ?, ?, ?)"
+_ADD_PIECE = "INSERT INTO piece (first, size, at, seq) VALUES (?, ?, ?, ?)"
 _ADD_KEYS = """
 INSERT INTO key_entry (segment, key, seq, block)
-SELECT ?1, substr(?2, (at + n) * 16 + 1, 16), seq, first + n FROM piece CROSS JOIN number ON n < count ORDER BY 2
+SELECT ?1, substr(?2, (at + n) * 16 + 1, 16), seq, first + n FROM piece CROSS JOIN number ON n < size ORDER BY 2
 """
+_ADD_DEPARTURE = "INSERT INTO departure (segment, first, seq, size) VALUES (?, ?, ?, ?)"
 _SEGMENT = "INSERT OR REPLACE INTO segment (id, rows) VALUES (?, ?)"
 
 
@@ -73,18 +74,16 @@ _DELETE = {table.name: _delete(table) for table in _TABLES}
 class SqliteWriter:
     """See the module. Every method is for one thread at a time.
 
-    :ivar segment: the segment of `key_entry` that is being filled, and its rows
+    Args:
+        file: a database with the tables in it
+        segment: the last segment that it has
     """
 
-    def __init__(self, file: Path) -> None:
-        self.segment, self._rows = 0, 0
+    def __init__(self, file: Path, segment: Segment) -> None:
+        self._segment = segment
         self._db = sqlite3.connect(file, isolation_level=None, check_same_thread=False, cached_statements=64)
         self._db.executescript(_SETTINGS)
         self._db.executemany("INSERT INTO number VALUES (?)", ((n,) for n in range(MAX_BLOCKS)))
-
-    def go_on(self, segment: int, rows: int) -> None:
-        """Fill this segment, which has so many rows, before the next."""
-        self.segment, self._rows = segment, rows
 
     def write(self, changes: Changes) -> None:
         """One transaction, or nothing.
@@ -92,73 +91,74 @@ class SqliteWriter:
         Raises:
             sqlite3.Error: the database refused.
         """
-        segment, rows = self.segment, self._rows
+        segment = self._segment.after(changes.index_rows)
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._write(changes)
+            self._write_rows(changes)
+            self._write_blocks(changes)
+            self._write_indexes(changes, segment)
+            if changes.position:
+                self._db.execute(_CHECKPOINT, (changes.position.seq, changes.position.message_id))
             self._db.execute("COMMIT")
         except BaseException:
-            self.segment, self._rows = segment, rows
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+        self._segment = segment
 
     def close(self) -> None:
         """Close the database."""
         self._db.close()
 
-    def _write(self, changes: Changes) -> None:
+    def _write_rows(self, changes: Changes) -> None:
         db = self._db
         for name, gone in changes.deletes.items():
             db.executemany(_DELETE[name], gone)
         for name, rows in changes.upserts.items():
             db.executemany(_UPSERT[name], rows)
         db.executemany(_JOURNAL, changes.journal)
-        if changes.applied:
-            db.executemany(_APPLIED, changes.applied)
+        db.executemany(_APPLIED, changes.applied)
+
+    def _write_blocks(self, changes: Changes) -> None:
         for change in changes.blocks:
             match change:
                 case Put(blocks):
                     self._put(blocks)
                 case Drop(ranges):
-                    db.executemany(_DROP, ranges)
+                    self._db.executemany(_DROP, ranges)
                 case Condemn(ranges):
-                    db.executemany(_CONDEMN, ranges)
-        self._add_keys(changes.keys)
-        if changes.position:
-            db.execute(_CHECKPOINT, (changes.position.seq, changes.position.message_id))
+                    self._db.executemany(_CONDEMN, ranges)
 
     def _put(self, blocks: Named) -> None:
         seq, pieces, keys = blocks
-        if sum(piece.size for piece in pieces) < _FEW * len(pieces):
-            self._db.executemany(_PUT_ROW, ((number, seq, key) for number, key in blocks.rows()))
-        else:
-            self._db.executemany(_PUT_PIECE, ((first, seq, keys, at, count) for first, count, at in pieces))
+        if len(keys) < _FEW * KEY_BYTES * len(pieces):
+            self._db.executemany(_PUT_ROW, [(number, seq, key) for number, key in blocks.rows()])
+            return
+        rows = [(first, seq, keys[at * KEY_BYTES : (at + size) * KEY_BYTES], size) for first, size, at in pieces]
+        self._db.executemany(_PUT_PIECE, rows)
 
-    def _add_keys(self, named: Iterable[Named]) -> None:
-        """Add entries of keys to the last segment, sorted, so that a segment of one transaction is written in order."""
+    def _write_indexes(self, changes: Changes, segment: Segment) -> None:
+        if not changes.index_rows:
+            return
         pieces: list[tuple[int, int, int, int]] = []
         blobs: list[bytes] = []
         total = 0
-        for seq, own, keys in named:
-            pieces.extend([(first, count, total + at, seq) for first, count, at in own])
+        for seq, own, keys in changes.keys:
+            pieces += [(first, size, total + at, seq) for first, size, at in own]
             blobs.append(keys)
-            total += len(keys) // 16
+            total += len(keys) // KEY_BYTES
             if total >= _KEYS_AT_ONCE:
-                self._add_sorted(pieces, b"".join(blobs))
+                self._add_keys(segment.id, pieces, b"".join(blobs))
                 pieces, blobs, total = [], [], 0
-        if total:
-            self._add_sorted(pieces, b"".join(blobs))
+        self._add_keys(segment.id, pieces, b"".join(blobs))
+        self._db.executemany(_ADD_DEPARTURE, [(segment.id, *row) for row in sorted(changes.departures)])
+        self._db.execute(_SEGMENT, segment)
 
-    def _add_sorted(self, pieces: list[tuple[int, int, int, int]], keys: bytes) -> None:
-        db = self._db
-        db.executemany(_ADD_PIECE, pieces)
-        db.execute(_ADD_KEYS, (self.segment, keys))
-        db.execute("DELETE FROM piece")
-        self._rows += len(keys) // 16
-        db.execute(_SEGMENT, (self.segment, self._rows))
-        if self._rows >= SEGMENT_ROWS:
-            self.segment, self._rows = self.segment + 1, 0
+    def _add_keys(self, segment_id: int, pieces: list[tuple[int, int, int, int]], keys: bytes) -> None:
+        """Add entries of keys in their order, so that a segment of one transaction is written from end to end."""
+        self._db.executemany(_ADD_PIECE, pieces)
+        self._db.execute(_ADD_KEYS, (segment_id, keys))
+        self._db.execute("DELETE FROM piece")
 
 
 def make_wal(file: Path) -> None:
