@@ -58,7 +58,7 @@ def _table(rows: dict[str, list[Row]]) -> Table:
     """All rows; what and value are told once where rows in a row differ only in what they are held against."""
     table = Table(pad_edge=False)
     table.add_column("what")
-    for title in ("value", "min–max", "ratio", "aim"):
+    for title in ("value", "min … max", "ratio", "aim"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("against")
     for name, own in rows.items():
@@ -73,7 +73,7 @@ def _table(rows: dict[str, list[Row]]) -> Table:
 
 
 def _cells(row: Row) -> list[str]:
-    spread = f"{figure(row['low'])}–{figure(row['high'])}" if "low" in row and "high" in row else ""
+    spread = f"{figure(row['low'])} … {figure(row['high'])}" if "low" in row and "high" in row else ""
     ratio, aim, met = row["ratio"], "", ""
     if ratio is not None and "aim" in row:
         aim = f"≥ {row['aim']:g}"
@@ -86,7 +86,7 @@ def _cells(row: Row) -> list[str]:
         row["what"],
         f"{figure(row['value'])} {row['unit']}",
         spread,
-        "" if ratio is None else f"{met}{figure(ratio)}×",
+        "" if ratio is None else f"{met}{figure(ratio)}",
         f"{met}{aim}",
         against,
     ]

@@ -9,12 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from stopwatch import Stopwatch, settle
-
 from kvbm_events.codec import encode
 from kvbm_events.schema import AnyEvent, Evicted, Matched, Registered, TierSpec
 from kvbm_statemachine import State, check_integrity, evolve
 from kvbm_statemachine.decide import Desk, allocate, match, plan_opening, register, release
+from stopwatch import Stopwatch, settle
 
 
 class Round:

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,8 @@ from stopwatch import Stopwatch, settle
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 # A BlockPool needs none of these, and in a CPU install they often do not load, which would end the import of vLLM.
-sys.modules.update(dict.fromkeys(("torchvision", "torchaudio", "torchcodec")))
+for module in ("torchvision", "torchaudio", "torchcodec"):
+    sys.modules[module] = None  # type: ignore[assignment] # which makes importing it fail at once
 
 import msgspec  # noqa: E402 - after what vLLM's import depends on
 import vllm  # type: ignore[import-not-found] # noqa: E402 - the same
@@ -106,18 +108,20 @@ class Round:
 
     def _grow(self, shared: list[bytes], hashes: list[list[bytes]]) -> float:
         prompt = self._look_up_prefix(shared)
-        growing = [(_request([*shared, *own]), list(prompt)) for own in hashes]
-        for _ in growing:
+        growing = [(_request([*shared, *own]), list(prompt), iter(own)) for own in hashes]
+        for request, _, _ in growing:
             self.pool.touch(prompt)
+            del request.block_hashes[len(shared) :]  # an engine appends one when a block is full
         watch = Stopwatch()
         watch.time("grow", 1, self._grow_by_one, growing * self.batch)
-        for _, blocks in growing:
+        for _, blocks, _ in growing:
             self._free(blocks)
         self.pool.take_events()
         return watch.took_ns["grow"]
 
-    def _grow_by_one(self, growing: tuple[Any, list[Any]]) -> None:
-        request, blocks = growing
+    def _grow_by_one(self, growing: tuple[Any, list[Any], Iterator[bytes]]) -> None:
+        request, blocks, hashes = growing
+        request.block_hashes.append(next(hashes))
         full = len(blocks)
         blocks += self.pool.get_new_blocks(1)
         self.pool.cache_full_blocks(request, blocks, full, full + 1, BLOCK_TOKENS, 0)
@@ -170,8 +174,9 @@ def _encode_step(events: list[Any]) -> bytes:
 
 def _answer(question: dict[str, Any]) -> dict[str, float]:
     measured = Round(question.pop("slots"), question.pop("batch"), events=question.pop("events"))
-    run = {"fresh": measured.run_fresh, "lived_in": measured.run_lived_in}[question.pop("kind")]
-    return run(**question)
+    if question.pop("kind") == "fresh":
+        return measured.run_fresh(**question)
+    return measured.run_lived_in(**question)
 
 
 def main() -> None:

@@ -25,6 +25,9 @@ NOWHERE = 255
 NEVER = 256
 """More uses than a block can have."""
 
+Heap = list[tuple[int, int]]
+"""(stamp, slot)"""
+
 
 class BlockQueues:
     """See the module.
@@ -41,17 +44,20 @@ class BlockQueues:
         self._moves_at = moves_at
         self._stamps = [0] * capacity
         self._stamp = 0
-        self._heaps: list[list[tuple[int, int]]] = [[] for _ in moves_at]
+        self._heaps: list[Heap] = [[] for _ in moves_at]
         self._watched = bytearray(capacity)  # a bit for each queue whose heap has the slot
-        self._lines: list[list[tuple[int, int]]] = [[] for _ in moves_at]  # some of the blocks, the oldest last
-        self._journal: list[tuple[int, int, int, int]] | None = None
+        self._lines: list[Heap] = [[] for _ in moves_at]  # what `oldest` has left, the oldest last
+        self._is_rehearsal = False
+        self._journal: dict[int, tuple[int, int, int]] = {}  # queue, stamp and uses of what a rehearsal changed
+        self._drafts: list[Heap] = [[] for _ in moves_at]  # what it watches beside the heaps
+        self._put_off: list[tuple[int, int]] = []  # queue and slot of what it took out of them
         self._before = (0, self.sizes.copy())
 
     def join(self, queue: int, slots: Sequence[int]) -> None:
         """Put blocks at the back of a queue, one after the other, from wherever they were."""
+        if self._is_rehearsal:
+            self._note(slots)
         queue_of, stamps, sizes, stamp = self.queue_of, self._stamps, self.sizes, self._stamp
-        if self._journal is not None:
-            self._journal += [(slot, queue_of[slot], stamps[slot], self.uses[slot]) for slot in slots]
         for slot in slots:
             before = queue_of[slot]
             if before != queue:
@@ -71,9 +77,9 @@ class BlockQueues:
 
     def leave(self, slots: Sequence[int]) -> None:
         """Blocks leave the tier."""
+        if self._is_rehearsal:
+            self._note(slots)
         queue_of, uses, sizes = self.queue_of, self.uses, self.sizes
-        if self._journal is not None:
-            self._journal += [(slot, queue_of[slot], self._stamps[slot], uses[slot]) for slot in slots]
         for slot in slots:
             sizes[queue_of[slot]] -= 1
             queue_of[slot] = NOWHERE
@@ -92,20 +98,31 @@ class BlockQueues:
     def watch(self, slot: int) -> None:
         """The block may have a move to make from now on."""
         queue = self.queue_of[slot]
-        if queue != NOWHERE and not self._watched[slot] >> queue & 1:
+        if queue == NOWHERE:
+            return
+        is_watched = self._watched[slot] >> queue & 1
+        if self._is_rehearsal:
+            if not is_watched or slot in self._journal:
+                heappush(self._drafts[queue], (self._stamps[slot], slot))
+        elif not is_watched:
             self._watched[slot] |= 1 << queue
             heappush(self._heaps[queue], (self._stamps[slot], slot))
 
     def first(self, queue: int, ends: LooseEnds) -> int:
         """The first block of a queue that has a move to make; `NO_SLOT` if none has."""
-        heap, stamps, moves_at = self._heaps[queue], self._stamps, self._moves_at[queue]
-        while heap:
-            stamp, slot = heap[0]
-            if self.queue_of[slot] != queue or not (self.uses[slot] >= moves_at or ends.is_loose(slot)):
-                self._watched[slot] &= ~(1 << queue)
+        heap, draft, stamps, moves_at = self._heaps[queue], self._drafts[queue], self._stamps, self._moves_at[queue]
+        while heap or draft:
+            line = draft if draft and not (heap and heap[0] < draft[0]) else heap
+            stamp, slot = line[0]
+            if line is heap and slot in self._journal:
+                self._put_off.append((queue, slot))
                 heappop(heap)
+            elif self.queue_of[slot] != queue or not (self.uses[slot] >= moves_at or ends.is_loose(slot)):
+                if line is heap:
+                    self._watched[slot] &= ~(1 << queue)
+                heappop(line)
             elif stamp != stamps[slot]:
-                heapreplace(heap, (stamps[slot], slot))
+                heapreplace(line, (stamps[slot], slot))
             else:
                 return slot
         return NO_SLOT
@@ -123,15 +140,25 @@ class BlockQueues:
 
     def rehearse(self) -> None:
         """Remember from now on how things were."""
-        self._journal, self._before = [], (self._stamp, self.sizes.copy())
+        self._is_rehearsal, self._before = True, (self._stamp, self.sizes.copy())
 
     def undo(self) -> None:
-        """End a rehearsal: all is as it was when it began."""
-        journal, self._journal = self._journal or [], None
+        """End the rehearsal: all is as it was when it began."""
         self._stamp, self.sizes[:] = self._before
-        for slot, queue, stamp, uses in reversed(journal):
+        for slot, (queue, stamp, uses) in self._journal.items():
             self.queue_of[slot], self._stamps[slot], self.uses[slot] = queue, stamp, uses
-            self.watch(slot)
+        for queue, slot in self._put_off:
+            heappush(self._heaps[queue], (self._stamps[slot], slot))
+        for draft in self._drafts:
+            draft.clear()
+        self._journal.clear()
+        self._put_off.clear()
+        self._is_rehearsal = False
+
+    def _note(self, slots: Sequence[int]) -> None:
+        for slot in slots:
+            if slot not in self._journal:
+                self._journal[slot] = self.queue_of[slot], self._stamps[slot], self.uses[slot]
 
     def dump(self) -> list[Runs]:
         """Each queue from its youngest block on, so that prefixes are ascending runs."""

@@ -39,5 +39,5 @@ class FrequencySketch:
     def count(self, key: str) -> int:
         """How often a key was used lately; never too little, sometimes too much."""
         mask, counters = self._width - 1, self.counters
-        rows = _ROWS.unpack(bytes.fromhex(key))
-        return min(counters[row * self._width + (digits & mask)] for row, digits in enumerate(rows))
+        digits: tuple[int, ...] = _ROWS.unpack(bytes.fromhex(key))
+        return min(counters[row * self._width + (part & mask)] for row, part in enumerate(digits))

@@ -56,7 +56,7 @@ class WTinyLfu(BlockPolicy):
             resident = blocks.first(_PROBATION, ends)
             if resident == NO_SLOT:
                 resident = blocks.first(_PROTECTED, ends)
-            if newcomer == NO_SLOT or resident == NO_SLOT:
+            if NO_SLOT in (newcomer, resident):
                 return max(newcomer, resident)
             if blocks.sizes[_WINDOW] < self._window_size:
                 return resident

@@ -1,0 +1,129 @@
+"""`kvbm trace run` and `kvbm replay` on a real server: what they print, and their exit codes."""
+
+import json
+import subprocess
+import sys
+
+import msgspec
+import pytest
+from kvbm_nats.nats_server import NatsServer
+from kvbm_statemachine import digest_of, from_bytes, to_bytes
+
+REQUESTS = 30
+
+
+def kvbm(*arguments, url, instance):
+    return subprocess.run(
+        [sys.executable, "-m", "kvbm_nats.cli", *arguments, "--nats-url", url, "--instance", instance],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    file = tmp_path_factory.mktemp("trace") / "made.jsonl"
+    command = [sys.executable, "-m", "kvbm_nats.cli", "trace", "make", str(file), "--requests", str(REQUESTS)]
+    subprocess.run(command, check=True)
+    return file
+
+
+def run(trace, url, instance, *more):
+    return kvbm("trace", "run", str(trace), "--block-tokens", "64", *more, url=url, instance=instance)
+
+
+def test_a_run_reports_and_its_log_verifies(trace, nats_url, instance):
+    ran = run(trace, nats_url, instance, "--tiers", "g1=20000,g2=40000", "--json")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(ran.stdout)
+    assert report["requests"] == REQUESTS
+    assert report["hit_ratio"] == pytest.approx(report["infinite_hit_ratio"])
+    assert report["asked"] == sum(report["found"].values()) + report["computed"]
+    assert report["events"]["Matched"] == REQUESTS
+    assert report["integrity"] == []
+    replayed = kvbm("replay", "--verify", "--json", url=nats_url, instance=instance)
+    assert replayed.returncode == 0, replayed.stderr
+    verdict = json.loads(replayed.stdout)
+    assert verdict["equal"]
+    assert verdict["digest"] == report["digest"]
+    assert verdict["events"] == sum(report["events"].values()) + 1
+
+
+def test_a_run_can_go_on_where_another_ended(trace, nats_url, instance):
+    assert run(trace, nats_url, instance, "--requests", "20", "--tiers", "g1=20000").returncode == 0
+    again = run(trace, nats_url, instance, "--tiers", "g1=20000", "--json")
+    report = json.loads(again.stdout)
+    assert report["epoch"] == 2
+    assert report["hit_ratio"] > report["infinite_hit_ratio"]  # what the first run left is found
+
+
+def test_people_get_tables(trace, nats_url, instance):
+    ran = run(trace, nats_url, instance, "--tiers", "g1=2000")
+    assert ran.returncode == 0, ran.stderr
+    for words in ("infinite cache", f"{REQUESTS} requests", "integrity: 0 errors", "evicted: "):
+        assert words in ran.stdout
+    replayed = kvbm("replay", "--verify", url=nats_url, instance=instance)
+    assert "equal: 1 compared" in replayed.stdout
+
+
+def test_a_log_in_memory_needs_no_server(trace, instance):
+    ran = run(trace, "nats://127.0.0.1:1", instance, "--via", "memory", "--tiers", "g1=500,g2=3000", "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["integrity"] == []
+
+
+def test_replay_writes_a_projection_and_an_export(trace, nats_url, instance, tmp_path):
+    assert run(trace, nats_url, instance, "--requests", "10", "--tiers", "g1=9000").returncode == 0
+    copied = kvbm(
+        *("replay", "--into", f"sqlite:///{tmp_path}/p.db", "--export", str(tmp_path / "events.jsonl")),
+        url=nats_url,
+        instance=instance,
+    )
+    assert copied.returncode == 0, copied.stderr
+    assert (tmp_path / "p.db").exists()
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["event"]["type"] == "Opened"
+
+
+def test_an_instance_without_events_is_trouble(nats_url, instance):
+    nothing = kvbm("replay", url=nats_url, instance=instance)
+    assert nothing.returncode == 2
+    assert "has no events" in nothing.stderr
+
+
+async def test_a_snapshot_that_differs_is_exit_code_1_with_the_place(trace, jetstream_log, nats_url, instance):
+    assert run(trace, nats_url, instance, "--requests", "3", "--tiers", "g1=9000").returncode == 0
+    snapshot = await jetstream_log.load_snapshot(instance)
+    state = from_bytes(snapshot.state)
+    state.namespace = "another"
+    data = to_bytes(state)
+    await jetstream_log.save_snapshot(msgspec.structs.replace(snapshot, state=data, digest=digest_of(data)))
+    differs = kvbm("replay", "--verify", url=nats_url, instance=instance)
+    assert differs.returncode == 1, differs.stderr
+    assert "state.namespace" in differs.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--until", "soon"), "is no moment"),
+        (("--speed", "-1"), "time goes forward"),
+        (("--export", "/nonexistent/x.jsonl"), "is no folder"),
+    ],
+)
+def test_trouble_is_exit_code_2_and_says_what(trace, nats_url, instance, arguments, said):
+    assert run(trace, nats_url, instance, "--requests", "2", "--tiers", "g1=9000").returncode == 0
+    refused = kvbm("replay", *arguments, url=nats_url, instance=instance)
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_no_server_is_said_with_what_to_do(instance, tmp_path):
+    with NatsServer(tmp_path / "gone") as server:
+        url = server.url
+    refused = kvbm("replay", url=url, instance=instance)
+    assert refused.returncode == 2
+    assert "kvbm dev" in refused.stderr

@@ -1,0 +1,81 @@
+"""What goes down by itself, by the admission of the tier below."""
+
+import pytest
+from kvbm_events.memory import MemoryLog
+from kvbm_events.schema.errors import TierFull
+from kvbm_nats.manager import BlockManager
+from kvbm_nats.plan import parse_plan
+
+from support.chained_keys import prefix
+
+
+def open_owner(plan, **more):
+    return BlockManager.open(MemoryLog(), "offloading", namespace="n=1", tiers=parse_plan(plan), **more)
+
+
+def serve(owner, request, keys):
+    found = sum(len(hit.slots) for hit in owner.match(request, keys) if hit.tier == "g1")
+    if found < len(keys):
+        slots = owner.allocate(request, len(keys) - found)
+        owner.register(request, slots, keys[found:], parent=keys[found - 1] if found else "")
+    owner.release(request)
+    assert owner.wait_transfers([*owner.state.transfers])
+
+
+def test_write_through_takes_every_block_at_once():
+    with open_owner("g1=8,g2=16") as owner:
+        serve(owner, "a", prefix([1] * 6))
+        assert owner.resident(prefix([1] * 6), "g2") == 6
+
+
+def test_write_through_goes_on_to_the_next_tier():
+    with open_owner("g1=8,g2=16,g3=32") as owner:
+        serve(owner, "a", prefix([1] * 6))
+        owner.wait_transfers([*owner.state.transfers])
+        assert owner.resident(prefix([1] * 6), "g3") == 6
+
+
+def test_selective_takes_what_was_seen_often_enough():
+    with open_owner("g1=32,g2=64,g3=64:selective/3") as owner:
+        shared, one, other = prefix([1] * 4), prefix([1] * 4 + [2] * 3), prefix([1] * 4 + [3] * 3)
+        serve(owner, "a", one)  # the first sight
+        serve(owner, "b", other)  # the second of the shared part
+        assert owner.resident(shared, "g3") == 0
+        serve(owner, "c", shared)
+        assert owner.resident(one, "g3") == 4
+        assert owner.resident(other, "g3") == 4
+
+
+def test_on_evict_takes_what_would_go_next():
+    with open_owner("g1=8,g2=16:on_evict") as owner:
+        serve(owner, "a", prefix([1] * 4))
+        assert owner.resident(prefix([1] * 4), "g2") == 0
+        serve(owner, "b", prefix([2] * 4))
+        assert owner.resident(prefix([1] * 4), "g2") == 4
+        assert owner.resident(prefix([2] * 4), "g2") == 0
+
+
+def test_nothing_of_a_lower_tier_is_found_before_its_arrival_is_acknowledged(monkeypatch):
+    with open_owner("g1=4,g2=16") as owner:
+        keys = prefix([1] * 4)
+        owner.register("a", owner.allocate("a", 4), keys)
+        owner.release("a")
+        owner.flush()
+        thread, acked_n = owner._thread, owner.state.n
+        monkeypatch.setattr(thread, "_on_acked", lambda _n: None)  # from here on nothing is acknowledged
+        monkeypatch.setattr(owner._offloader._desk, "sink", lambda _event: None)
+        thread.acked_n = acked_n
+        owner._begin()  # the mover gets its job, and has done it
+        assert owner.resident(keys, "g2") == 4
+        owner.evict(keys, tier="g1")
+        assert owner.match("b", keys) == []
+        thread.acked_n = owner.state.n
+        assert [(hit.tier, len(hit.slots)) for hit in owner.match("c", keys)] == [("g2", 4)]
+
+
+def test_a_tier_whose_blocks_are_all_held_refuses_and_says_why():
+    with open_owner("g1=8") as owner:
+        slots = owner.allocate("a", 8)
+        owner.register("a", slots, prefix([1] * 8))
+        with pytest.raises(TierFull, match="0 of 8 slots are free, 0 more can be evicted"):
+            owner.allocate("b", 1)
