@@ -6,11 +6,11 @@ Decoding is total: whatever the bytes are, the answer is an event or an `Invalid
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import chain
 
 import msgspec
 
 from kvbm_events.schema import (
+    MAX_CAPACITY,
     AnyEvent,
     Evicted,
     Matched,
@@ -99,6 +99,9 @@ def _keys_flaw(keys: str, slots: list[tuple[int, int]]) -> str:
 
 def _runs_flaw(event: AnyEvent) -> str:
     runs = getattr(event, "slots", ())
-    more = event.source_slots if isinstance(event, TransferStarted) else ()
-    wrong = next(((first, count) for first, count in chain(runs, more) if first < 0 or count < 1), None)
-    return f"{list(wrong)} is not a run of slots" if wrong else ""
+    if isinstance(event, TransferStarted):
+        runs = [*runs, *event.source_slots]
+    for first, count in runs:
+        if first < 0 or count < 1 or first + count > MAX_CAPACITY:
+            return f"[{first}, {count}] is not a run of slots"
+    return ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from kvbm_events.schema import Runs, to_slots, unpack_keys
 
 
-class Columns(NamedTuple):
+class Columns(Struct, gc=False):
     """Keys and slots of one event, block by block. Who hands them over must not change them afterwards."""
 
     keys: list[str]

@@ -74,9 +74,7 @@ def _parent_flaws(tier: Tier, chain: Chain) -> Iterator[str]:
     if chain.parent_slot == NO_SLOT:
         if chain.parent_key and not chain.condemned and chain.parent_key in lineage.index:
             yield f"{tier.name}: chain {chain.id} is an orphan though its parent {chain.parent_key} is here"
-    elif lineage.key_of(chain.parent_slot) != chain.parent_key or chain not in lineage.branches.get(
-        chain.parent_slot, ()
-    ):
+    elif lineage.key_of(chain.parent_slot) != chain.parent_key or chain not in lineage.children(chain.parent_slot):
         yield f"{tier.name}: chain {chain.id} does not hang on its parent"
 
 

@@ -13,18 +13,19 @@ Rules
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TypeVar
 
 from msgspec import Struct
 
 from kvbm_events.schema import ROOT, Runs, to_runs
+from kvbm_events.schema.runs import count_up
 
 NO_SLOT = -1
 K = TypeVar("K", int, str)
 
 
-class Chain(Struct, eq=False):
+class Chain(Struct, eq=False, gc=False):
     """Blocks in prefix order, each the parent of the next.
 
     :ivar base: position of the first block; positions go on growing over a split, so that a block keeps its own
@@ -55,8 +56,8 @@ class Lineage:
         self.index: dict[str, int] = {}
         self.chains: dict[int, Chain] = {}
         self.next_id = 0
-        self.branches: dict[int, list[Chain]] = {}
-        self.orphans: dict[str, list[Chain]] = {}
+        self._branches: dict[int, dict[int, Chain]] = {}
+        self.orphans: dict[str, dict[int, Chain]] = {}
         self._chain_at: list[Chain | None] = [None] * capacity
         self._position: list[int] = [0] * capacity
 
@@ -88,6 +89,11 @@ class Lineage:
             return len(chain.slots)
         position = self._position
         return chain.end - 1 - max([position[slot] for slot in chain.pins])
+
+    def children(self, slot: int) -> Collection[Chain]:
+        """The chains that begin behind a block, other than its own, in the order in which they came."""
+        children = self._branches.get(slot)
+        return children.values() if children else ()
 
     def path(self, slot: int) -> Iterator[tuple[Chain, int]]:
         """From a block up to the root: each chain with the number of its blocks that are on the way."""
@@ -142,7 +148,7 @@ class Lineage:
         if parent_slot != NO_SLOT:
             self._link(chain, parent_slot)
         elif parent_key:
-            self.orphans.setdefault(parent_key, []).append(chain)
+            self.orphans.setdefault(parent_key, {})[chain.id] = chain
         return chain
 
     def pin(self, slot: int) -> None:
@@ -168,8 +174,12 @@ class Lineage:
         is_whole = count == len(chain.slots)
         if not chain.condemned:
             deque(map(self.index.pop, chain.keys if is_whole else chain.keys[-count:]), maxlen=0)
+        chain_at = self._chain_at
         for first, size in runs:
-            self._chain_at[first : first + size] = [None] * size
+            if size == 1:
+                chain_at[first] = None
+            else:
+                chain_at[first : first + size] = [None] * size
         if not is_whole:
             del chain.keys[-count:], chain.slots[-count:]
             return None
@@ -195,17 +205,17 @@ class Lineage:
         """Make a chain an orphan: its parent leaves the tier before it, as only an engine of its own would have it."""
         self._unlink(chain)
         chain.parent_slot = NO_SLOT
-        self.orphans.setdefault(chain.parent_key, []).append(chain)
+        self.orphans.setdefault(chain.parent_key, {})[chain.id] = chain
 
     def descendants(self, slot: int) -> list[Chain]:
         """The chains below a block, children before their parents."""
         found: list[Chain] = []
-        stack = list(self.branches.get(slot, ()))
+        stack = [*self.children(slot)]
         while stack:
             chain = stack.pop()
             found.append(chain)
             for below in chain.slots:
-                stack.extend(self.branches.get(below, ()))
+                stack.extend(self.children(below))
         return found[::-1]
 
     def restore(self, chain: Chain) -> None:
@@ -222,17 +232,22 @@ class Lineage:
             if chain.parent_slot != NO_SLOT:
                 self._link(chain, chain.parent_slot)
             elif chain.parent_key != ROOT:
-                self.orphans.setdefault(chain.parent_key, []).append(chain)
+                self.orphans.setdefault(chain.parent_key, {})[chain.id] = chain
 
     def _place(self, chain: Chain, runs: Runs, start: int) -> None:
+        chain_at, position = self._chain_at, self._position
         for first, size in runs:
-            self._chain_at[first : first + size] = [chain] * size
-            self._position[first : first + size] = range(start, start + size)
+            if size == 1:
+                chain_at[first] = chain
+                position[first] = start
+            else:
+                chain_at[first : first + size] = [chain] * size
+                position[first : first + size] = count_up(start, size)
             start += size
 
     def _link(self, chain: Chain, parent_slot: int) -> None:
         chain.parent_slot = parent_slot
-        self.branches.setdefault(parent_slot, []).append(chain)
+        self._branches.setdefault(parent_slot, {})[chain.id] = chain
         self.pin(parent_slot)
 
     def _unlink(self, chain: Chain) -> Chain | None:
@@ -240,18 +255,18 @@ class Lineage:
             if chain.parent_key != ROOT:
                 _drop(self.orphans, chain.parent_key, chain)
             return None
-        _drop(self.branches, chain.parent_slot, chain)
+        _drop(self._branches, chain.parent_slot, chain)
         return self.unpin(chain.parent_slot)
 
     def _adopt(self, keys: list[str]) -> None:
         for key in filter(self.orphans.__contains__, keys):
-            for chain in self.orphans.pop(key):
+            for chain in self.orphans.pop(key).values():
                 self._link(chain, self.index[key])
 
 
-def _drop(table: dict[K, list[Chain]], at: K, chain: Chain) -> None:
+def _drop(table: dict[K, dict[int, Chain]], at: K, chain: Chain) -> None:
     siblings = table[at]
-    siblings.remove(chain)
+    del siblings[chain.id]
     if not siblings:
         del table[at]
 

@@ -8,7 +8,7 @@ from kvbm_events.schema import Runs, TierName, split_runs, to_runs, to_slots, to
 from kvbm_events.schema.errors import IllegalTransition
 
 
-class Request(Struct, eq=False):
+class Request(Struct, eq=False, gc=False):
     """One open request.
 
     :ivar allocated: by tier, the slots that it was given and has not registered, in the order given

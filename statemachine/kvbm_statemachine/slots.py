@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from kvbm_events.schema import Runs, total
 from kvbm_events.schema.errors import IllegalTransition
@@ -45,9 +46,9 @@ class Slots:
         states, capacity = self.states, len(self.states)
         for first, count in runs:
             end = first + count
-            if first < 0 or count < 1 or end > capacity:
+            if not 0 <= first < end <= capacity:
                 raise IllegalTransition(f"{cause}: slots {first}..{end - 1}", why=f"the tier has {capacity} slots")
-            if states[first] != before or (count > 1 and states.count(before, first, end) != count):
+            if states[first] != before or (count > 1 and not states.startswith(_FILL[before] * count, first)):
                 slot = next(i for i in range(first, end) if states[i] != before)
                 state = SlotState(states[slot]).name.lower()
                 raise IllegalTransition(f"{cause}: slot {slot}", why=f"it is {state}, not {before.name.lower()}")
@@ -87,7 +88,7 @@ class Slots:
             if size > count:
                 hints.append((first + count, size - count))
                 size = count
-            if states.count(0, first, first + size) == size:
+            if not states[first] and (size == 1 or states.startswith(bytes(size), first)):
                 found.append((first, size))
                 count -= size
         if len(found) > 1 and _overlapping(found) is not None:  # two hints spoke of one slot: of no use, any of them
@@ -116,9 +117,7 @@ class Slots:
 
 def _overlapping(runs: Runs) -> int | None:
     """A slot that is in two of the runs, if there is one."""
-    end = -1
-    for first, count in sorted(runs):
-        if first < end:
-            return first
-        end = first + count
+    for (first, count), (following, _) in pairwise(sorted(runs)):
+        if first + count > following:
+            return following
     return None

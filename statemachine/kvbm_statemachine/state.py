@@ -28,7 +28,7 @@ class State:
         self.requests: dict[str, Request] = {}
         self.transfers: dict[str, Transfer] = {}
         self.incoming: dict[TierName, set[str]] = {}
-        self._selecting: list[TierName] = []
+        self.selecting: list[TierName] = []
 
     def tier(self, name: TierName) -> Tier:
         """A tier by its name.
@@ -74,11 +74,6 @@ class State:
             )
         return self.transfers[transfer_id]
 
-    @property
-    def selecting(self) -> list[TierName]:
-        """The tiers above one that takes only blocks seen often enough."""
-        return self._selecting
-
     def set_tiers(self, tiers: dict[TierName, Tier]) -> None:
         """Take over the tiers of an epoch, with the keys that its transfers are bringing."""
         self.tiers = tiers
@@ -86,7 +81,7 @@ class State:
         for transfer in self.transfers.values():
             self.incoming[transfer.tier].update([transfer.keys[at] for at in transfer.open.values()])
         below = [(name, self.below(name)) for name in tiers]
-        self._selecting = [name for name, tier in below if tier and tier.spec.admission == "selective"]
+        self.selecting = [name for name, tier in below if tier and tier.spec.admission == "selective"]
 
     def below(self, name: TierName) -> Tier | None:
         """The next lower tier that the instance has."""

@@ -34,8 +34,12 @@ class Tier:
         The policy is still to be told, once they are held by whom they should be.
         """
         self.slots.move(step, runs)
+        seen = self.seen
         for first, count in runs:
-            self.seen[first : first + count] = b"\x01" * count
+            if count == 1:
+                seen[first] = 1
+            else:
+                seen[first : first + count] = b"\x01" * count
         return self.lineage.grow(parent, keys, slots, runs)
 
     def touch(self, slot: int) -> None:
@@ -79,7 +83,7 @@ class Tier:
             tail = self.lineage.split(chain, at + count)
             self.policy.split(chain, tail)
         for slot in chain.slots[at:]:
-            for child in list(self.lineage.branches.get(slot, ())):
+            for child in [*self.lineage.children(slot)]:
                 self.lineage.disown(child)
 
     def _free(self, step: Transition, chain: Chain, runs: Runs, count: int) -> None:

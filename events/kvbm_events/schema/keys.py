@@ -56,8 +56,7 @@ def check_keys(keys: Sequence[str]) -> str:
         InvalidCommand: a key is not 32 lower-case hex digits; the message names the first one.
     """
     packed = "".join(keys)
-    of_one_length = len(keys) < 2 or set(map(len, keys)) == {KEY_DIGITS}  # noqa: PLR2004 - two can differ, one cannot
-    if of_one_length and len(packed) == KEY_DIGITS * len(keys) and is_packed(packed):
+    if len(packed) == KEY_DIGITS * len(keys) and is_packed(packed) and _of_one_length(keys):
         return packed
     wrong = next(key for key in keys if len(key) != KEY_DIGITS or not is_packed(key))
     raise InvalidCommand(
@@ -65,3 +64,9 @@ def check_keys(keys: Sequence[str]) -> str:
         why=f"a key is {KEY_DIGITS} lower-case hex digits",
         hint="pass the first 16 bytes of the engine's chained block hash as .hex()",
     )
+
+
+def _of_one_length(keys: Sequence[str]) -> bool:
+    """Whether keys of hex digits have `KEY_DIGITS` on average and each: then commas stand at equal distances."""
+    commas = len(keys) - 1
+    return commas < 1 or ",".join(keys)[KEY_DIGITS :: KEY_DIGITS + 1] == "," * commas

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 
 Run = tuple[int, int]
 """(first slot, number of slots)"""
 Runs = list[Run]
+
+
+_NUMBERS_MAX = 1 << 20
+_numbers = [[*range(1024)]]
+
+
+def count_up(first: int, count: int) -> list[int]:
+    """`count` numbers from `first` on. Small ones are the same objects each time: those are cheap to copy and compare."""
+    end, numbers = first + count, _numbers[0]
+    if end > len(numbers):
+        if end > _NUMBERS_MAX:
+            return [*range(first, end)]
+        numbers = _numbers[0] = [*range(min(2 * end, _NUMBERS_MAX))]  # a new list: other threads may be reading the old
+    return numbers[first:end]
 
 
 def to_runs(slots: Sequence[int]) -> Runs:
@@ -16,7 +29,7 @@ def to_runs(slots: Sequence[int]) -> Runs:
     if not size:
         return []
     first = slots[0]
-    if size == 1 or (slots[-1] - first == size - 1 and [*slots] == [*range(first, first + size)]):
+    if size == 1 or (slots[-1] - first == size - 1 and slots == count_up(first, size)):
         return [(first, size)]
     runs: Runs = []
     count = 0
@@ -34,8 +47,14 @@ def to_slots(runs: Runs) -> list[int]:
     """Every slot of the runs, in order."""
     if len(runs) == 1:
         first, count = runs[0]
-        return [*range(first, first + count)] if count > 1 else [first]
-    return [*chain.from_iterable([range(first, first + count) for first, count in runs])]
+        return count_up(first, count) if count > 1 else [first]
+    slots: list[int] = []
+    for first, count in runs:
+        if count == 1:
+            slots.append(first)
+        else:
+            slots += count_up(first, count)
+    return slots
 
 
 def total(runs: Runs) -> int:
@@ -47,6 +66,8 @@ def split_runs(runs: Runs, size: int) -> tuple[Runs, Runs]:
     """The first `size` slots of the runs, and the rest."""
     if runs and runs[0][1] == size:
         return runs[:1], runs[1:]
+    if total(runs) == size:
+        return runs, []
     head: Runs = []
     for i, (first, count) in enumerate(runs):
         if count >= size:

@@ -10,6 +10,9 @@ TierName = Literal["g1", "g2", "g3", "g4"]
 TIERS: tuple[TierName, ...] = ("g1", "g2", "g3", "g4")
 """Fastest first: device, pinned host, disk, object store."""
 
+MAX_CAPACITY = 1 << 26
+"""Slots of a tier."""
+
 Control = Literal["owned", "observed"]
 """owned: we decide where blocks go. observed: an engine decides and we record."""
 Admission = Literal["write_through", "selective", "on_evict"]

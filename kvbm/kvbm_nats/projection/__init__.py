@@ -3,7 +3,7 @@
 `Projector` keeps it at the end of the log, `open_projection` reads it, `verify` checks it against its fold. `docs/projection.md`.
 """
 
-from kvbm_nats.projection.answers import BlockRow, InstanceRow, JournalRow, RequestRow, TierRow, TransferRow
+from kvbm_nats.projection.answers import BlockRow, InstanceRow, JournalRow, RequestRow, StayRow, TierRow, TransferRow
 from kvbm_nats.projection.errors import (
     ProjectionConflict,
     ProjectionError,
@@ -28,6 +28,7 @@ __all__ = [
     "Projector",
     "ProjectorStatus",
     "RequestRow",
+    "StayRow",
     "TierRow",
     "TransferRow",
     "Verification",

@@ -57,6 +57,16 @@ class BlockRow(Struct, frozen=True):
     seq: int
 
 
+class StayRow(Struct, frozen=True):
+    """A key's stay in a slot: from the event that brought it to the one that ended it, None while it is there."""
+
+    instance: str
+    tier: TierName
+    slot: int
+    from_seq: int
+    to_seq: int | None
+
+
 class RequestRow(Struct, frozen=True):
     """An open request: by tier, the runs of slots that it fills and the slots that it holds, each with all before it."""
 

@@ -13,6 +13,7 @@ from kvbm_events.schema import (
     Evicted,
     Opened,
     Registered,
+    TierName,
     TransferCompleted,
     TransferFailed,
     TransferStarted,
@@ -106,7 +107,7 @@ def _evicted(here: Followed, seq: int, event: Evicted, changes: Changes) -> None
 def _open(here: Followed, seq: int, event: Opened, changes: Changes) -> None:
     """A new epoch: any request and transfer may be over, and a tier that is not kept is empty."""
     state = here.state
-    reset = [tier for tier in state.tiers if tier not in event.kept]
+    reset: list[TierName] = [tier for tier in state.tiers if tier not in event.kept]
     requests, transfers = list(state.requests), list(state.transfers)
     evolve(state, event)
     changes.departures += [(block_id(here.id, tier, 0), seq, SLOTS_MAX) for tier in reset]

@@ -24,6 +24,7 @@ from kvbm_nats.projection.answers import (
     JournalRow,
     RequestRow,
     S,
+    StayRow,
     TierRow,
     TransferRow,
     select_of,
@@ -33,6 +34,7 @@ from kvbm_nats.projection.answers import (
 from kvbm_nats.projection.backend import Backend, Place, backend_of
 from kvbm_nats.projection.contents import connected, read_ids, read_position, read_version
 from kvbm_nats.projection.errors import ProjectionMissing
+from kvbm_nats.projection.stays import read_stays
 
 JOURNAL_LIMIT = 10_000
 """The most rows of the journal in one answer."""
@@ -90,6 +92,16 @@ class Projection:
         async with self.connection() as connection:
             names = await read_ids(connection)
             return [to_block(row, names) for row in await connection.execute(wanted)]
+
+    async def stays(self, key: str) -> list[StayRow]:
+        """Where the block with this key was, and from when to when, in every instance and tier.
+
+        Raises:
+            InvalidCommand: that is not a key.
+        """
+        packed = bytes.fromhex(check_keys([key]))
+        async with self.connection() as connection:
+            return await read_stays(connection, packed)
 
     async def journal(
         self, instance: str | None = None, *, after: int = 0, until: int | None = None, limit: int = 100

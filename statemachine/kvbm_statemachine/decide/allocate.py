@@ -23,6 +23,11 @@ from kvbm_statemachine.policies import Victims
 from kvbm_statemachine.table import Step
 from kvbm_statemachine.tier import Tier
 
+EVICT_AHEAD = 16
+"""Blocks that one eviction takes at least, where they are loose."""
+EVICT_AHEAD_SHARE = 512
+"""But no more than this part of the tier."""
+
 
 def allocate(
     desk: Desk, tier: TierName, request: str, count: int, *, priority: int = 50, at: Sequence[int] | None = None
@@ -70,7 +75,7 @@ def allocate(
 
 
 def make_room(desk: Desk, tier: Tier, count: int, request: str) -> None:
-    """Evict until `count` slots are free.
+    """Evict until `count` slots are free. Where that is few, a few more go in the same event: requests grow by the block.
 
     Raises:
         TierFull: that many cannot be had; nothing was evicted.
@@ -78,7 +83,8 @@ def make_room(desk: Desk, tier: Tier, count: int, request: str) -> None:
     short = count - tier.slots.free
     if short <= 0:
         return
-    victims = [] if tier.observed else tier.policy.victims(short)
+    ahead = min(EVICT_AHEAD, tier.spec.capacity // EVICT_AHEAD_SHARE)
+    victims = [] if tier.observed else tier.policy.victims(max(short, ahead))
     found = sum([size for _, size in victims])
     if found < short:
         raise TierFull(
@@ -100,7 +106,7 @@ def _columns(victims: list[Victims]) -> list[Columns]:
     gone: dict[int, int] = {}
     for chain, left in victims:
         while left:
-            keys, slots = events[-1]
+            keys, slots = events[-1].keys, events[-1].slots
             count = min(left, MAX_BLOCKS - len(slots))
             taken = gone.get(chain.id, 0)
             end = len(chain.slots) - taken

@@ -26,20 +26,20 @@ def evict(desk: Desk, tier: TierName, keys: Sequence[str], *, reason: EvictReaso
     place = desk.state.tier(tier)
     check_keys(keys)
     total = 0
-    for names, slots in _as_told(place, keys) if place.observed else _decided(place, keys, reason):
+    for columns in _as_told(place, keys) if place.observed else _decided(place, keys, reason):
         state = desk.state
         event = Evicted(
             epoch=state.epoch,
             n=state.n + 1,
             at_us=desk.now_us,
             tier=tier,
-            slots=to_runs(slots),
-            keys="".join(names),
+            slots=to_runs(columns.slots),
+            keys="".join(columns.keys),
             reason=reason,
             actor=actor,
         )
         desk.emit(event)
-        total += len(slots)
+        total += len(columns.slots)
     return total
 
 
@@ -78,7 +78,7 @@ def _with_descendants(tier: Tier, keys: Sequence[str]) -> list[tuple[Chain, int]
     while stack:
         chain = lineage.chains[stack.pop()]
         for slot in chain.slots[first[chain.id] :]:
-            for child in lineage.branches.get(slot, ()):
+            for child in lineage.children(slot):
                 if not child.condemned and first.get(child.id) != 0:
                     first[child.id] = 0
                     stack.append(child.id)
@@ -96,7 +96,7 @@ def _held(tier: Tier, parts: list[tuple[Chain, int]]) -> str:
     lineage = tier.lineage
     for chain, first in parts:
         for slot, pins in chain.pins.items():
-            going = sum(not child.condemned for child in lineage.branches.get(slot, ()))
+            going = sum(not child.condemned for child in lineage.children(slot))
             if lineage.position(slot) - chain.base >= first and pins > going:
                 return lineage.key_of(slot)
     return ""
@@ -108,7 +108,7 @@ def _events(parts: list[tuple[Chain, int]]) -> list[Columns]:
     for chain, first in parts:
         end = len(chain.slots)
         while end > first:
-            names, slots = events[-1]
+            names, slots = events[-1].keys, events[-1].slots
             room = MAX_BLOCKS - len(slots)
             if not room:
                 events.append(Columns([], []))

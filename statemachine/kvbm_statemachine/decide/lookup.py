@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from kvbm_events.schema import MAX_MISSED, Found, Matched, TierName, check_keys
 from kvbm_events.schema.errors import InvalidCommand
@@ -12,10 +13,9 @@ from kvbm_statemachine.decide.desk import Desk, check_priority
 
 MAX_LOOKUP = 131_072
 """Keys in one look-up."""
-_CHUNK = 512
 
 
-class Hit(NamedTuple):
+class Hit(Struct, frozen=True, gc=False):
     """Blocks found in a row in one tier: their slots, in prefix order."""
 
     tier: TierName
@@ -83,13 +83,11 @@ def match(
 def _prefix(index: dict[str, int], keys: Sequence[str], start: int) -> list[int]:
     """Slots of the keys from `start` on, up to the first that is not there."""
     slots: list[int] = []
-    while start < len(keys) and keys[start] in index:
-        part = [*map(index.get, keys[start : start + _CHUNK])]
-        if None in part:
-            part = part[: part.index(None)]
-            return slots + part if slots else part  # type: ignore[operator,return-value] # cut before the first None
-        slots += part  # type: ignore[arg-type] # there is no None in it
-        start += _CHUNK
+    if keys[start] in index:
+        try:
+            slots.extend(map(index.__getitem__, keys[start:] if start else keys))
+        except KeyError:
+            return slots  # `extend` has kept what came before it
     return slots
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvbm_events.schema import Opened, Requests, TierName, TierSpec
+from kvbm_events.schema import MAX_CAPACITY, Opened, Requests, TierName, TierSpec
 from kvbm_events.schema.errors import InvalidCommand, NamespaceMismatch
-from kvbm_statemachine.effects.opening import MAX_CAPACITY, why_not_kept
+from kvbm_statemachine.effects.opening import why_not_kept
 from kvbm_statemachine.policies import POLICIES
 from kvbm_statemachine.state import State
 

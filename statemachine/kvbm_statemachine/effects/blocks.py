@@ -31,7 +31,8 @@ def registered(state: State, event: Registered, columns: Columns | None = None) 
     """Allocated slots get their keys; where a key exists, the request turns to that slot and its own is free."""
     tier, request = state.tier(event.tier), state.request(event.request)
     tier.slots.check(Step.REGISTERED, event.slots)
-    keys, slots = columns or Columns.of(event.keys, event.slots)
+    columns = columns or Columns.of(event.keys, event.slots)
+    keys, slots = columns.keys, columns.slots
     rest = request.without(event.tier, event.slots)
     existing = event.existing
     check_keys_fit(tier, keys, slots, existing, lambda at: keys[at - 1] if at else event.parent)

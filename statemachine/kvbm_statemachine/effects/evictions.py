@@ -67,7 +67,8 @@ def _check_ends(tier: Tier, parts: list[Part], *, held_may_go: bool) -> None:
     Pins of child chains are lifted by parts that take the whole child. Where held blocks may go, those are the only
     pins that count.
     """
-    gone, lifted = dict[int, int](), dict[int, int]()
+    gone: dict[int, int] = {}
+    lifted: dict[int, int] = {}
     slot_at = tier.lineage.position
     for chain, position, count, runs in parts:
         taken = gone.get(chain.id, 0)
@@ -86,5 +87,5 @@ def _check_ends(tier: Tier, parts: list[Part], *, held_may_go: bool) -> None:
 
 def _pins(tier: Tier, slot: int, pins: int, *, held_may_go: bool) -> int:
     if held_may_go:
-        return sum(not child.condemned for child in tier.lineage.branches.get(slot, ()))
+        return sum(not child.condemned for child in tier.lineage.children(slot))
     return pins

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from kvbm_events.schema import Opened, TierName, TierSpec
+from kvbm_events.schema import MAX_CAPACITY, Opened, TierName, TierSpec
 from kvbm_events.schema.errors import IllegalTransition
 from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.policies import POLICIES, make_policy
 from kvbm_statemachine.state import State
 from kvbm_statemachine.table import Step
 from kvbm_statemachine.tier import Tier
-
-MAX_CAPACITY = 1 << 26
-"""Slots of a tier."""
 
 
 def opened(state: State, event: Opened, _columns: Columns | None = None) -> None:

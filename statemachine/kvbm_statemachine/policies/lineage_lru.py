@@ -16,8 +16,11 @@ from kvbm_statemachine.policies.loose_ends import LooseEnds
 
 Mark = tuple[int, int]
 """(position of a block, tick of the last use of it and of all before it up to the next mark)"""
-Marks = list[Mark]
+Marks = tuple[Mark, ...]
 """Deepest first: positions fall and ticks rise along the list."""
+
+_CHAINS = 1 << 32
+"""More than there are chains in the life of a tier."""
 
 
 class LineageLru(Policy):
@@ -29,23 +32,28 @@ class LineageLru(Policy):
         super().__init__(lineage, capacity)
         self._tick = 0
         self._marks: dict[int, Marks] = {}
-        # (tick of the last block, chain id). An entry counts only while it is true, so one too many does no harm;
-        # each chain with a loose end has a true one. Not part of the state.
-        self._queue: list[tuple[int, int]] = []
+        # Tick of the last block and chain id, as one number. An entry counts only while it is true, so one too many does
+        # no harm; each chain with a loose end has a true one. Not part of the state.
+        self._queue: list[int] = []
 
     def registered(self, chain: Chain, count: int) -> None:  # noqa: ARG002 - the whole chain was used
         """See `Policy.registered`."""
         self._tick += 1
-        self._marks[chain.id] = [(chain.end - 1, self._tick)]
+        self._marks[chain.id] = ((chain.end - 1, self._tick),)
         if chain.slots[-1] not in chain.pins:
             self._push(self._tick, chain.id)
 
     def touched(self, slot: int) -> None:
         """See `Policy.touched`."""
         self._tick += 1
-        chain = self.lineage.chain_of(slot)
-        marks = self._marks[chain.id] = _marked(self._marks[chain.id], self.lineage.position(slot), self._tick)
-        if len(marks) == 1 and slot not in chain.pins:
+        chain, position = self.lineage.chain_of(slot), self.lineage.position(slot)
+        marks = self._marks[chain.id]
+        if marks[0][0] > position:
+            deeper = [mark for mark in marks if mark[0] > position]
+            self._marks[chain.id] = (*deeper, (position, self._tick))
+            return
+        self._marks[chain.id] = ((position, self._tick),)
+        if slot not in chain.pins:
             self._push(self._tick, chain.id)
 
     def leaving(self, chain: Chain, count: int, *, for_room: bool) -> None:  # noqa: ARG002 - all ends are alike here
@@ -71,14 +79,14 @@ class LineageLru(Policy):
     def split(self, chain: Chain, tail: Chain) -> None:
         """See `Policy.split`."""
         marks = self._marks[chain.id]
-        self._marks[tail.id] = [mark for mark in marks if mark[0] >= tail.base]
+        self._marks[tail.id] = tuple([mark for mark in marks if mark[0] >= tail.base])
         self._marks[chain.id] = _cut(marks, tail.base - 1)
 
     def victims(self, count: int) -> list[Victims]:
         """See `Policy.victims`."""
         queue = self._queue
         while queue:  # mostly the first chain has enough
-            tick, chain_id = queue[0]
+            tick, chain_id = divmod(queue[0], _CHAINS)
             marks = self._marks.get(chain_id)
             chain = self.lineage.chains[chain_id] if marks and marks[0][1] == tick else None
             loose = self.lineage.loose(chain) if chain else 0
@@ -94,10 +102,11 @@ class LineageLru(Policy):
     def _search(self, count: int) -> list[Victims]:
         """Victims over several chains, each with those before it thought away."""
         found: list[Victims] = []
-        queue, popped = self._queue, list[tuple[int, int]]()
+        queue, popped = self._queue, list[int]()
         ends, thought = LooseEnds(self.lineage), dict[int, Marks]()
         while count and queue:
-            entry = tick, chain_id = heappop(queue)
+            entry = heappop(queue)
+            tick, chain_id = divmod(entry, _CHAINS)
             real = self._marks.get(chain_id)
             if real is None:
                 continue
@@ -126,11 +135,11 @@ class LineageLru(Policy):
         last = marks[0][0] - size
         if last >= chain.base:
             marks = thought[chain.id] = _cut(marks, last)
-            heappush(self._queue, (marks[0][1], chain.id))
+            heappush(self._queue, marks[0][1] * _CHAINS + chain.id)
         elif parent and parent.id in self._marks:
             own = thought.get(parent.id, self._marks[parent.id])
             own = thought[parent.id] = _marked(own, self.lineage.position(chain.parent_slot), marks[-1][1])
-            heappush(self._queue, (own[0][1], parent.id))
+            heappush(self._queue, own[0][1] * _CHAINS + parent.id)
 
     def dump(self) -> Any:  # noqa: ANN401 - see `Policy.dump`
         """See `Policy.dump`."""
@@ -139,16 +148,16 @@ class LineageLru(Policy):
     def load(self, dumped: Any) -> None:  # noqa: ANN401 - see `Policy.load`
         """See `Policy.load`."""
         self._tick = dumped[0]
-        self._marks = {chain_id: [(at, tick) for at, tick in marks] for chain_id, marks in dumped[1]}
+        self._marks = {chain_id: tuple([(at, tick) for at, tick in marks]) for chain_id, marks in dumped[1]}
         self._requeue()
 
     def _push(self, tick: int, chain_id: int) -> None:
-        heappush(self._queue, (tick, chain_id))
+        heappush(self._queue, tick * _CHAINS + chain_id)
         if len(self._queue) > 64 + 4 * len(self._marks):
             self._requeue()
 
     def _requeue(self) -> None:
-        self._queue = [(marks[0][1], chain_id) for chain_id, marks in self._marks.items()]
+        self._queue = [marks[0][1] * _CHAINS + chain_id for chain_id, marks in self._marks.items()]
         heapify(self._queue)
 
 
@@ -157,11 +166,11 @@ def _marked(marks: Marks, position: int, tick: int) -> Marks:
     deeper = [mark for mark in marks if mark[0] > position]
     newer = [mark for mark in marks if mark[0] <= position and mark[1] > tick]
     known = (deeper and deeper[-1][1] >= tick) or (newer and newer[0][0] == position)
-    return marks if known else [*deeper, (position, tick), *newer]
+    return marks if known else (*deeper, (position, tick), *newer)
 
 
 def _cut(marks: Marks, last: int) -> Marks:
     """The marks once the block at position `last` is the last."""
     while len(marks) > 1 and marks[1][0] >= last:
         marks = marks[1:]
-    return [(last, marks[0][1]), *marks[1:]]
+    return ((last, marks[0][1]), *marks[1:])

@@ -2,9 +2,10 @@
 
 After Einziger, Friedman and Manes, "TinyLFU: a highly efficient cache admission policy" (ToS 2017). New blocks join a
 window, a hundredth of the tier; the main part is segmented: a block used while on probation is protected, and the
-protected part, four fifths, sends its oldest back. Room is made by the window's oldest block against the one on
-probation: the more often used stays. As room is made before the blocks that need it are known, the window may be over
-its size until then; while that is so the main part is under its own, and the newcomer stays if it is used as often.
+protected part, four fifths, sends its oldest back. When room is wanted and the window is full, its oldest block and the
+one on probation compete: the newcomer goes unless it was used more often. Room is made before the blocks that need it
+are known, and a prompt may have more of them than the window: what is over its size waits there to compete when room is
+wanted next. Until the tier was full once, it joins the main part at once.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class WTinyLfu(BlockPolicy):
         self._main_size = capacity - self._window_size
         self._protected_size = self._main_size * 4 // 5
         self._sketch = FrequencySketch(capacity)
+        self._was_full = False
 
     def touched(self, slot: int) -> None:
         """See `Policy.touched`."""
@@ -46,8 +48,11 @@ class WTinyLfu(BlockPolicy):
             blocks.move(blocks.oldest(_PROTECTED), _PROBATION, 0)
 
     def _enter(self, keys: list[str], slots: list[int]) -> None:
+        blocks = self._blocks
         self._sketch.add(keys)
-        self._blocks.join(_WINDOW, slots)
+        blocks.join(_WINDOW, slots)
+        while not self._was_full and blocks.sizes[_WINDOW] > self._window_size:
+            blocks.move(blocks.oldest(_WINDOW), _PROBATION, 0)
 
     def _next(self, ends: LooseEnds) -> int:
         blocks = self._blocks
@@ -60,12 +65,11 @@ class WTinyLfu(BlockPolicy):
                 return max(newcomer, resident)
             if blocks.sizes[_WINDOW] < self._window_size:
                 return resident
-            ahead = self._count(newcomer) - self._count(resident)
-            has_room = blocks.sizes[_PROBATION] + blocks.sizes[_PROTECTED] < self._main_size
-            if ahead < 0 or (ahead == 0 and not has_room):
+            if self._count(newcomer) <= self._count(resident):
                 return newcomer
+            is_full = blocks.sizes[_PROBATION] + blocks.sizes[_PROTECTED] >= self._main_size
             self._admit(newcomer)
-            if not has_room:
+            if is_full:
                 return resident
 
     def _admit(self, slot: int) -> None:
@@ -82,14 +86,15 @@ class WTinyLfu(BlockPolicy):
         return self._sketch.count(self.lineage.key_of(slot))
 
     def _evict(self, chain: Chain, count: int) -> None:
+        self._was_full = True
         for _ in self._in_turn(chain, count):
             pass
 
     def dump(self) -> Any:  # noqa: ANN401 - see `Policy.dump`
         """See `Policy.dump`."""
-        return [super().dump(), bytes(self._sketch.counters), self._sketch.added]
+        return [super().dump(), self._was_full, bytes(self._sketch.counters), self._sketch.added]
 
     def load(self, dumped: Any) -> None:  # noqa: ANN401 - see `Policy.load`
         """See `Policy.load`."""
-        queues, self._sketch.counters[:], self._sketch.added = dumped
+        queues, self._was_full, self._sketch.counters[:], self._sketch.added = dumped
         super().load(queues)
