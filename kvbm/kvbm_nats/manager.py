@@ -42,6 +42,7 @@ from kvbm_events.schema.errors import Fenced, LogError, LogUnavailable
 from kvbm_nats.log_thread import LogThread
 from kvbm_nats.offloader import Offloader
 from kvbm_nats.recovery import Recovered, recover
+from kvbm_nats.status import Status, TierStatus
 from kvbm_statemachine import check_integrity, digest_of, evolve, to_bytes
 from kvbm_statemachine.decide import (
     Desk,
@@ -78,41 +79,6 @@ class Options(Struct, frozen=True, kw_only=True):
     transfer_timeout_s: float = 30.0
     batch_max: int = 32
     snapshot_every: int = 50_000
-
-
-class TierStatus(Struct, frozen=True, kw_only=True):
-    """One tier in numbers of slots."""
-
-    tier: TierName
-    capacity: int
-    policy: str
-    control: str
-    free: int
-    allocated: int
-    registered: int
-    condemned: int
-    quarantined: int
-
-
-class Status(Struct, frozen=True, kw_only=True):
-    """An owner at a glance.
-
-    :ivar events: events of this epoch by type
-    :ivar evicted: blocks evicted in this epoch by tier
-    :ivar digest: of the state after event `n`; empty unless asked for
-    """
-
-    instance: str
-    namespace: str
-    epoch: int
-    n: int
-    acked_n: int
-    tiers: list[TierStatus]
-    requests: int
-    transfers: int
-    events: dict[str, int] = {}
-    evicted: dict[TierName, int] = {}
-    digest: str = ""
 
 
 class BlockManager:
@@ -309,28 +275,18 @@ class BlockManager:
 
     def status(self, *, with_digest: bool = False) -> Status:
         """Numbers for people. The digest takes about 0.1 s a million blocks."""
-        state = self.state
         return Status(
             instance=self.instance,
-            namespace=state.namespace,
-            epoch=state.epoch,
-            n=state.n,
+            namespace=self.state.namespace,
+            epoch=self.state.epoch,
+            n=self.state.n,
             acked_n=self._thread.acked_n,
-            tiers=[
-                TierStatus(
-                    tier=tier.name,
-                    capacity=tier.spec.capacity,
-                    policy=tier.spec.policy,
-                    control=tier.spec.control,
-                    **tier.counts(),
-                )
-                for tier in state.tiers.values()
-            ],
-            requests=len(state.requests),
-            transfers=len(state.transfers),
+            tiers=[TierStatus.of(tier) for tier in self.state.tiers.values()],
+            requests=len(self.state.requests),
+            transfers=len(self.state.transfers),
             events=dict(self._events),
             evicted=dict(self._evicted),
-            digest=digest_of(to_bytes(state)) if with_digest else "",
+            digest=digest_of(to_bytes(self.state)) if with_digest else "",
         )
 
     def resident(self, keys: Sequence[str], tier: TierName = "g1") -> int:

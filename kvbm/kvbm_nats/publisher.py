@@ -24,9 +24,9 @@ from kvbm_events.jetstream import Options as LogOptions
 from kvbm_events.jetstream.connection import Connection
 from kvbm_events.schema import ROOT, EvictReason, ReleaseReason, TierName
 from kvbm_events.schema.errors import KvbmError, UnknownRequest
-from kvbm_nats.manager import Status
 from kvbm_nats.service import messages as msg
 from kvbm_nats.service.asking import Asker
+from kvbm_nats.status import Status
 
 A = TypeVar("A", bound=msg.Answer)
 

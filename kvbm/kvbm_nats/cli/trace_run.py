@@ -15,9 +15,10 @@ from kvbm_nats.cli.connect import connect_log
 from kvbm_nats.cli.options import NatsOptions
 from kvbm_nats.cli.output import progress_to, write_table
 from kvbm_nats.cli.text import Json, write_json, write_line
-from kvbm_nats.manager import BlockManager, Status
+from kvbm_nats.manager import BlockManager
 from kvbm_nats.plan import parse_plan
 from kvbm_nats.publisher import Publisher
+from kvbm_nats.status import Status
 from kvbm_nats.traces import AS_FAST_AS_IT_GOES, load_trace
 from kvbm_nats.traces.embedded import EmbeddedCache
 from kvbm_nats.traces.mooncake import BLOCK_TOKENS

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from kvbm_events.schema.errors import InvalidCommand, RefusedError, UnknownRequest
-from kvbm_nats.manager import BlockManager, Status
+from kvbm_nats.manager import BlockManager
 from kvbm_nats.service import bring_up, retries
 from kvbm_nats.service.leases import Leases
 from kvbm_nats.service.messages import (
@@ -33,6 +33,7 @@ from kvbm_nats.service.messages import (
     TransfersAnswer,
 )
 from kvbm_nats.service.owner import OwnerThread
+from kvbm_nats.status import Status
 
 T = TypeVar("T")
 
