@@ -1,46 +1,53 @@
-"""An owner in a process of its own, to be killed: plays generated traffic and says what is acknowledged.
+"""An owner in a process of its own, to be killed: plays a trace and says what is acknowledged.
 
-    python owner.py URL INSTANCE SEED REQUESTS
+    python owner.py URL INSTANCE PLAN TRACE FIRST LAST
 
-Prints a line after every request, `epoch acked_n`, and `done` after a snapshot at the end.
+TRACE is a file, or the seed of generated traffic. Plays one request for each byte on its standard input, and all that
+are left when that ends. Prints a line after every request, `epoch acked_n`, and `done` with what is wrong with the
+state, after a snapshot at the end.
 """
 
 import asyncio
 import sys
+from itertools import islice
+from pathlib import Path
 
 from kvbm_nats.manager import BlockManager, Options
 from kvbm_nats.plan import parse_plan
-from kvbm_nats.traces import Agent, Chat, Workload, generate
+from kvbm_nats.traces import generate, load_trace
+from kvbm_nats.traces.demo import demo_workload
 from kvbm_nats.traces.embedded import EmbeddedCache
 from kvbm_nats.traces.play import play_trace
 
-PLAN = "g1=300,g2=900,g3=2000:selective"
-CHAT = Chat(opening_tokens=600, turns=4, step_tokens=150, answer_tokens=100, pause_s=1)
-AGENT = Agent(opening_tokens=2000, turns=10, step_tokens=100, answer_tokens=60, pause_s=1)
+PATIENCE_S = 60
 
 
-def main(url: str, instance: str, seed: int, requests: int) -> None:
-    """Play to the end."""
-    workload = Workload(
-        seed=seed, requests=requests, block_tokens=16, system_tokens=320, summary_tokens=320, chat=CHAT, agent=AGENT,
-        context_tokens_max=4096,
-    )
-    options = Options(room_timeout_s=60, close_timeout_s=60, snapshot_every=2000)
-    with BlockManager.open(
-        url, instance, namespace="test=1", tiers=parse_plan(PLAN), options=options
-    ) as owner:
+def main(url, instance, plan, trace, first, last):
+    """Play requests `first` to `last` of the trace."""
+    requests = generate(demo_workload(int(trace))) if trace.isdecimal() else load_trace(Path(trace))
+    options = Options(room_timeout_s=PATIENCE_S, close_timeout_s=PATIENCE_S, snapshot_every=5000)
+    with BlockManager.open(url, instance, namespace="test=1", tiers=parse_plan(plan), options=options) as owner:
 
-        def tell(_report: object) -> None:
+        def tell(_report):
             epoch, acked = owner.acked
             sys.stdout.write(f"{epoch} {acked}\n")
             sys.stdout.flush()
 
-        asyncio.run(play_trace(generate(workload), EmbeddedCache(owner), on_request=tell))
+        part = as_told(islice(requests, int(first), int(last)))
+        asyncio.run(play_trace(part, EmbeddedCache(owner), on_request=tell))
         owner.wait_transfers([*owner.state.transfers])
         owner.snapshot()
         flaws = owner.check_integrity()
     sys.stdout.write(f"done {flaws}\n")
 
 
+def as_told(requests):
+    """One request for each byte that comes, then all of them."""
+    is_told = True
+    for request in requests:
+        is_told = is_told and bool(sys.stdin.buffer.raw.read(1))
+        yield request
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(*sys.argv[1:])

@@ -6,9 +6,10 @@ import importlib.util
 from itertools import count
 
 import pytest
-from projection.postgres_server import find_binaries, postgres_server
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
+
+from projection.postgres_server import find_binaries, postgres_server
 
 _numbers = count(1)
 

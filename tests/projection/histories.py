@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 
 from kvbm_events.codec import encode
@@ -48,7 +49,11 @@ class Story:
 
     def tiers(self, *, without: Sequence[TierName] = ()) -> list[TierSpec]:
         return [
-            TierSpec(tier=name, capacity=self.capacity * (1 + depth), control="observed" if depth == 0 and self.observed else "owned")
+            TierSpec(
+                tier=name,
+                capacity=self.capacity * (1 + depth),
+                control="observed" if depth == 0 and self.observed else "owned",
+            )
             for depth, name in enumerate(("g1", "g2", "g3"))
             if name not in without
         ]
@@ -81,10 +86,8 @@ class Story:
     def do(self, command: str, a: int, b: int) -> None:
         """Run one command; `a` and `b` choose among what there is."""
         self.desk.now_us += 1000
-        try:
+        with suppress(RefusedError, IndexError, ZeroDivisionError):  # the last two: there is nothing to choose from
             getattr(self, f"_do_{command}")(a, b)
-        except (RefusedError, IndexError, ZeroDivisionError):  # there is nothing to choose from
-            pass
         flaws = check_integrity(self.state)
         assert not flaws, flaws
 
@@ -126,9 +129,7 @@ class Story:
     def _do_onboard(self, a: int, b: int) -> None:
         names = list(self.state.requests)
         source = ("g2", "g3")[b % 2]
-        onboard(
-            self.desk, source, "g1", chain(a, 12), request=names[b % len(names)], deadline_us=self.desk.now_us + 9
-        )
+        onboard(self.desk, source, "g1", chain(a, 12), request=names[b % len(names)], deadline_us=self.desk.now_us + 9)
 
     def _do_complete(self, a: int, b: int) -> None:
         transfer = self._transfer(a)

@@ -27,11 +27,23 @@ def find_binaries() -> Path | None:
 def postgres_server(binaries: Path) -> Iterator[str]:
     """A server that is ready; the URL of its `postgres` database, to which a database's name can be given."""
     user = {"user": "nobody"} if os.geteuid() == 0 else {}  # Postgres refuses to run as root
-    folder = Path(tempfile.mkdtemp(prefix="kvbm-postgres-", dir="/tmp"))  # noqa: S108 - a socket's path must be short
+    folder = Path(tempfile.mkdtemp(prefix="kvbm-postgres-", dir="/tmp"))
     if user:
         os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
     try:
-        initdb = [binaries / "initdb", "-D", folder / "data", "-U", "kvbm", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
+        initdb = [
+            binaries / "initdb",
+            "-D",
+            folder / "data",
+            "-U",
+            "kvbm",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "-N",
+        ]
         subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **user)
         command = [binaries / "postgres", "-D", folder / "data", "-k", folder, "-h", "", "-F"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder, **user) as server:

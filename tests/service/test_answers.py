@@ -55,7 +55,10 @@ async def test_a_question_that_comes_again_meanwhile_waits_for_the_one_answer(wo
 async def test_what_failed_is_told_to_all_and_not_kept(work):
     answers = Answers(Clock())
     work.fault = TierFull("full")
+    work.may_end.clear()
     asked = [asyncio.create_task(answers.once("a", 1, work)) for _ in range(2)]
+    await asyncio.sleep(0)
+    work.may_end.set()
     assert all(isinstance(each, TierFull) for each in await asyncio.gather(*asked, return_exceptions=True))
     assert work.times == 1
     work.fault = None

@@ -7,13 +7,15 @@ import json
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from kvbm_events.codec import decode
 from kvbm_events.memory import MemoryLog, MemoryWriter
-from kvbm_events.schema import Opened
+from kvbm_events.schema import Opened, Released
 from kvbm_nats.service.config import InstanceConfig
 from kvbm_nats.service.host import InstanceHost
 from kvbm_nats.service.wire import decode_error
@@ -70,7 +72,7 @@ class Hosted:
     ) -> None:
         self.log, self.clock = log, clock or Clock()
         self.lost: list[Exception] = []
-        self.reachable = True
+        self.reachable, self._closed = True, False
         self._number = 0
         self.host = InstanceHost(
             InstanceConfig(name="i", namespace=NAMESPACE, tiers=tiers),
@@ -110,6 +112,21 @@ class Hosted:
             self.clock.now_s += min(1.0, seconds)
             seconds -= 1.0
             await self.host.turn()
+
+    async def close(self) -> None:
+        """Let go of the instance, as a graceful stop does; a second time is nothing. Who lost it may not write."""
+        if not self._closed:
+            self._closed = True
+            with suppress(*map(type, self.lost)):
+                await self.host.close()
+
+    async def reasons(self) -> dict[str, str]:
+        """Why each request was released."""
+        found: dict[str, str] = {}
+        async for batch in self.log.read("i", until=await self.log.last_seq("i")):
+            events = [decode(entry.data) for entry in batch]
+            found |= {event.request: event.reason for event in events if isinstance(event, Released)}
+        return found
 
     async def requests(self) -> int:
         """How many requests are open."""

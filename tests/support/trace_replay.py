@@ -12,6 +12,7 @@ import pytest
 from kvbm_events.schema import ROOT, TierSpec
 from kvbm_events.schema.errors import TierFull
 from kvbm_statemachine import State, decide, evolve
+from support.chained_keys import key_at
 
 PIECE = 256
 """Blocks that a request asks for at once."""
@@ -36,7 +37,7 @@ def replay(policy: str, capacity: int, prompts: list[list[int]]) -> int:
     )
     evolve(state, opened)
     desk = decide.Desk(state, lambda _event: None, 1)
-    return sum(serve(desk, [f"{block:032x}" for block in prompt]) for prompt in prompts)
+    return sum(serve(desk, [key_at(block) for block in prompt]) for prompt in prompts)
 
 
 def serve(desk: decide.Desk, keys: list[str]) -> int:

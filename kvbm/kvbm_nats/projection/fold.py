@@ -51,7 +51,7 @@ class Fold:
         for entry in early:
             self._sequencer.feed(entry)
             event = decode(entry.data)
-            here.early[event.epoch, event.n] = entry.seq
+            here.early.setdefault((event.epoch, event.n), entry.seq)
         return here
 
     def seed(self, name: str, state: State, seq: int, at_us: int, changes: Changes) -> None:
@@ -139,4 +139,4 @@ class Fold:
             changes.must_prove = True
             changes.unopened.add(here.name)
         elif event.epoch == state.epoch and event.n > state.n:
-            here.early[event.epoch, event.n] = entry.seq
+            here.early.setdefault((event.epoch, event.n), entry.seq)

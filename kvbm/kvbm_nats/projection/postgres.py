@@ -55,6 +55,7 @@ class PostgresBackend:
             raise unavailable(error) from error
         if not await connection.scalar(select(func.pg_try_advisory_lock(_LOCK))):
             await connection.close()
+            await self._plain.dispose()
             raise ProjectionConflict(
                 f"{self._url.render_as_string()} has a projector",
                 why="another session holds its advisory lock",
@@ -65,10 +66,9 @@ class PostgresBackend:
     async def unlock(self) -> None:
         """See `Backend.unlock`."""
         if self._lock:
-            await self._lock.invalidate()  # the session ends, and its lock with it
             await self._lock.close()
             self._lock = None
-        await self._plain.dispose()
+        await self._plain.dispose()  # the session ends, and its lock with it
 
     async def newest(self) -> Store | None:
         """See `Backend.newest`."""

@@ -25,7 +25,7 @@ from kvbm_nats.projection.schema import segment as segment_table
 from kvbm_nats.projection.segments import Segment
 from kvbm_statemachine import SlotState
 
-_DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
+_DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no types for it
 
 
 def _text(statement: ClauseElement) -> str:

@@ -112,7 +112,8 @@ class Projector:
             self._known |= {reason.name} if reason.name else set()
         store = await self._backend.create()
         try:
-            return store, await begin(self._log, store, sorted(self._known))
+            has_hole = reason is not None and isinstance(reason.__cause__, LogGap)
+            return store, await begin(self._log, store, sorted(self._known), has_hole=has_hole)
         except BaseException:
             await store.close()
             raise

@@ -77,19 +77,20 @@ async def _state_of(log: Log, row: InstanceRow, until: int) -> State:
     return state
 
 
-async def begin(log: Log, store: Store, names: Iterable[str]) -> Fold:
-    """Begin an empty generation. Where the log was trimmed, instances begin with their oldest snapshot.
+async def begin(log: Log, store: Store, names: Iterable[str], *, has_hole: bool) -> Fold:
+    """Begin an empty generation: at the beginning of the log; or, where it was trimmed, one instance after the other.
 
     Args:
         log: the log
         store: the empty generation
-        names: instances that may have been trimmed
+        names: instances that may have been trimmed; those that were begin with their oldest snapshot
+        has_hole: whether the log of all instances is known to have one
 
     Raises:
         LogGap: an instance was trimmed and no snapshot of it can be used.
     """
     fold, names = Fold(), list(names)
-    if await _can_read(log, None, 0) and all([await _can_read(log, name, 0) for name in names]):
+    if not has_hole and all([await _can_read(log, name, 0) for name in names]):
         return fold
     until = await log.last_seq()
     for name in names:
@@ -144,7 +145,7 @@ async def _oldest_snapshot(log: Log, name: str) -> tuple[Snapshot, State]:
     return found
 
 
-async def _can_read(log: Log, name: str | None, after: int) -> bool:
+async def _can_read(log: Log, name: str, after: int) -> bool:
     try:
         async with reading(log.read(name, after=after, until=await log.last_seq(name))) as batches:
             async for _ in batches:

@@ -18,7 +18,7 @@ class FrequencySketch:
     """Four rows of counters up to 15; all are halved after ten uses for each slot of the tier."""
 
     def __init__(self, capacity: int) -> None:
-        self._width = 1 << max(4, (capacity - 1).bit_length())
+        self._width = 1 << max(4, (4 * capacity - 1).bit_length())
         self._sample = _ADDED_PER_SLOT * capacity
         self.counters = bytearray(4 * self._width)
         self.added = 0
