@@ -51,6 +51,8 @@ def _arguments(present: list[str]) -> argparse.Namespace:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(present):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(present)}")
+    if arguments.json and not arguments.json.parent.is_dir():
+        parser.error(f"{arguments.json.parent} is not a folder")
     return arguments
 
 

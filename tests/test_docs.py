@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from kvbm_events.schema import AnyEvent
 from kvbm_events.schema import errors as error_module
 from kvbm_events.schema.errors import KvbmError
@@ -66,7 +67,7 @@ def test_every_error_is_in_the_tree():
             assert name in tree
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")) + [ROOT / "README.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"], ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if "://" not in target:

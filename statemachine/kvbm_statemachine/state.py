@@ -80,8 +80,11 @@ class State:
         self.incoming = {name: set() for name in tiers}
         for transfer in self.transfers.values():
             self.incoming[transfer.tier].update([transfer.keys[at] for at in transfer.open.values()])
-        below = [(name, self.below(name)) for name in tiers]
-        self.selecting = [name for name, tier in below if tier and tier.spec.admission == "selective"]
+        self.selecting = [name for name in tiers if self._is_selective(self.below(name))]
+
+    @staticmethod
+    def _is_selective(tier: Tier | None) -> bool:
+        return tier is not None and tier.spec.admission == "selective"
 
     def below(self, name: TierName) -> Tier | None:
         """The next lower tier that the instance has."""

@@ -6,6 +6,7 @@ import sys
 
 import msgspec
 import pytest
+
 from kvbm_nats.nats_server import NatsServer
 from kvbm_statemachine import digest_of, from_bytes, to_bytes
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
+
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_nats.projection.verify import verify as verify_projection
-
 from support.owners import AHEAD, OwnerProcess, numbers_of, verdict_of
 
 PLAN = "g1=300,g2=900:s3fifo,g3=2000:lru:selective"
@@ -59,7 +59,16 @@ class ProjectorProcess:
     """`kvbm project`, to be killed and started again."""
 
     def __init__(self, url, file):
-        self._command = [sys.executable, "-m", "kvbm_nats.cli", "project", "--nats-url", url, "--into", f"sqlite:///{file}"]
+        self._command = [
+            sys.executable,
+            "-m",
+            "kvbm_nats.cli",
+            "project",
+            "--nats-url",
+            url,
+            "--into",
+            f"sqlite:///{file}",
+        ]
         self.process = subprocess.Popen(self._command)
 
     def restart(self):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from kvbm_nats.nats_server import MAX_PAYLOAD_BYTES, find_nats_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +21,9 @@ SERVICES = yaml.safe_load(FILE.read_text())["services"]
 
 def command(service, url, folder):
     """A service's command line, with the server and the folder of this test."""
-    words = [word.replace("nats://nats:4222", url).replace("/data", str(folder)) for word in SERVICES[service]["command"]]
+    words = [
+        word.replace("nats://nats:4222", url).replace("/data", str(folder)) for word in SERVICES[service]["command"]
+    ]
     return [sys.executable, "-m", "kvbm_nats.cli", *words]
 
 

@@ -1,11 +1,11 @@
 """What goes down by itself, by the admission of the tier below."""
 
 import pytest
+
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema.errors import TierFull
 from kvbm_nats.manager import BlockManager
 from kvbm_nats.plan import parse_plan
-
 from support.chained_keys import prefix
 
 

@@ -1,6 +1,7 @@
 """Tier plans as text."""
 
 import pytest
+
 from kvbm_events.schema import TierSpec
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.plan import parse_plan

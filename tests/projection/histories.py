@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import blake2b
 
-from kvbm_events.codec import encode
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema import ROOT, AnyEvent, TierName, TierSpec
 from kvbm_events.schema.errors import RefusedError
@@ -183,8 +182,3 @@ def log_of(**stories: Story) -> MemoryLog:
                 log.store(name, event)
             del queue[:3]
     return log
-
-
-def lines_of(instance: str, events: Sequence[AnyEvent]) -> str:
-    """Events as lines of `instance body`."""
-    return "".join(f"{instance} {encode(event).decode()}\n" for event in events)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+
 from kvbm_events.log import Entry
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema import TierSpec
@@ -11,7 +12,6 @@ from kvbm_events.schema.errors import IllegalTransition, InvalidCommand, LogGap
 from kvbm_nats.manager import BlockManager, Options
 from kvbm_nats.replay import Moment, export, parse_moment, verify
 from kvbm_nats.replay.verify import Claim
-
 from support.chained_keys import prefix
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)

@@ -15,20 +15,6 @@ from support.service import LEASE_S, NAMESPACE, TIERS, HeldLog, Hosted
 KEYS = prefix(range(8))
 
 
-@pytest.fixture
-async def open_hosted():
-    """Opens hosts, one after the other, and closes those that are still open."""
-    opened = []
-
-    async def open_one(log=None, **changes):
-        opened.append(await Hosted(log or MemoryLog(), **changes).open())
-        return opened[-1]
-
-    yield open_one
-    for hosted in opened:
-        await hosted.close()
-
-
 async def question(hosted, verb, **body):
     return await hosted.raw(verb, json.dumps({"client": "c", **body}).encode())
 

@@ -1,8 +1,9 @@
 """What every mover must do."""
 
 import pytest
-from kvbm_tiers import Job, MemoryMover
 from xxhash import xxh3_64_hexdigest
+
+from kvbm_tiers import Job, MemoryMover
 
 BLOCK_BYTES = 48
 

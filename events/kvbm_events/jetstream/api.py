@@ -10,23 +10,29 @@ from msgspec import Struct
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from kvbm_events.jetstream.connection import Connection
+from kvbm_events.jetstream.connection import Connection, Refused
 from kvbm_events.schema.errors import LogFull, LogUnavailable
 
 PREFIX = "$JS.API"
 
 ACCOUNT_RESOURCES_EXCEEDED = 10002
+NO_SUITABLE_PEERS = 10005
+NOT_AVAILABLE = 10008
+NOT_LEADER = 10009
 INSUFFICIENT_RESOURCES = 10023
 NO_MESSAGE_FOUND = 10037
 STORAGE_RESOURCES_EXCEEDED = 10047
 STREAM_NOT_FOUND = 10059
 WRONG_LAST_SEQUENCE = 10071
 STORE_FAILED = 10077
+STREAM_OFFLINE = 10118
 WRONG_LAST_SEQUENCE_IN_PROCESS = 10164
 ATOMIC_PUBLISH_DISABLED = 10174
 ATOMIC_PUBLISH_TOO_LARGE = 10199
 
 _FULL = frozenset({ACCOUNT_RESOURCES_EXCEEDED, INSUFFICIENT_RESOURCES, STORAGE_RESOURCES_EXCEEDED})
+_PASSING = frozenset({NO_SUITABLE_PEERS, NOT_AVAILABLE, NOT_LEADER, STREAM_OFFLINE})
+_PASSING_STATUS = frozenset({429, 503})
 
 A = TypeVar("A", bound="Answer")
 
@@ -42,6 +48,11 @@ class Refusal(Struct, frozen=True):
     def is_full(self) -> bool:
         """Whether a limit of bytes was reached: the stream's, the account's or the server's."""
         return self.err_code in _FULL or (self.err_code == STORE_FAILED and self.description.startswith("maximum "))
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same request may be granted in a moment: a leader is elected, a server comes up."""
+        return self.code in _PASSING_STATUS or self.err_code in _PASSING
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -94,7 +105,7 @@ class Message(Struct, frozen=True):
     data: bytes
 
 
-class ApiRefused(LogUnavailable):
+class ApiRefused(Refused):
     """JetStream answered, and said no. `code` is its error code."""
 
     def __init__(self, what: str, refusal: Refusal) -> None:
@@ -112,9 +123,9 @@ class Api:
         """One request to `$JS.API.<verb>`.
 
         Raises:
-            ApiRefused: the answer is an error.
+            ApiRefused: the answer is an error that stays.
             LogFull: the answer is that there is no room.
-            LogUnavailable: there was no answer.
+            LogUnavailable: there was no answer, or one that asks to come again.
         """
         data = await self.request(f"{PREFIX}.{verb}", msgspec.json.encode(body) if body is not None else b"")
         found = msgspec.json.decode(data, type=answer)
@@ -122,6 +133,8 @@ class Api:
             return found
         if found.error.is_full:
             raise log_full(found.error)
+        if found.error.is_passing:
+            raise self.connection.unavailable(f"{found.error.description} ({found.error.err_code})")
         raise ApiRefused(f"JetStream refused {verb}", found.error)
 
     async def request(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> bytes:

@@ -26,6 +26,10 @@ T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 
+class Refused(LogUnavailable):
+    """The servers answered, and the answer is no: asking again does not help."""
+
+
 class Connection:
     """A client that reconnects, and tells its watchers when it lost or found a server.
 
@@ -80,6 +84,7 @@ class Connection:
         """Make the attempt until it ends with anything but `LogUnavailable`, as long as patience lasts.
 
         Raises:
+            Refused: at once.
             LogUnavailable: the last attempt's, when patience ended.
         """
         loop = asyncio.get_running_loop()
@@ -88,6 +93,8 @@ class Connection:
             try:
                 await self._wait_connected(give_up_at - loop.time())
                 return await attempt()
+            except Refused:
+                raise
             except LogUnavailable:
                 if self.closed or loop.time() >= give_up_at:
                     raise

@@ -13,6 +13,7 @@ from kvbm_events.jetstream.api import Api
 from kvbm_events.jetstream.claim import claim
 from kvbm_events.jetstream.connection import Connection
 from kvbm_events.jetstream.options import STREAM, Options
+from kvbm_events.jetstream.outbox import Outbox
 from kvbm_events.jetstream.publisher import JetStreamWriter
 from kvbm_events.jetstream.reader import Reader
 from kvbm_events.jetstream.snapshots import Snapshots
@@ -59,7 +60,10 @@ class JetStreamLog:
     ) -> JetStreamWriter:
         """See `Log.open_writer`."""
         seq = await claim(self._api, instance, opened, after)
-        writer = JetStreamWriter(self._api, instance, opened, seq, on_acked, is_serial=self._is_serial)
+        may_group = self._is_serial or self._sync_always is not False
+        window = self._connection.options.window
+        outbox = Outbox(opened.n, window, is_serial=self._is_serial, may_group=may_group)
+        writer = JetStreamWriter(self._api, instance, opened, seq, on_acked, outbox)
         await writer.start()
         self._writers.add(writer)
         return writer

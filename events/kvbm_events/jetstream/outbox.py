@@ -30,11 +30,11 @@ class Outbox:
     """Events from `put` to `ack`.
 
     :ivar is_serial: see rule 4
-    :ivar may_group: whether the server takes atomic batches
+    :ivar may_group: whether batches are taken, and worth it: they are where the server syncs every message
     """
 
-    def __init__(self, acked_n: int, singles_max: int, *, is_serial: bool) -> None:
-        self.is_serial, self.may_group = is_serial, True
+    def __init__(self, acked_n: int, singles_max: int, *, is_serial: bool = False, may_group: bool = True) -> None:
+        self.is_serial, self.may_group = is_serial, may_group
         self._singles_max = singles_max
         self._window = Window(acked_n)
         self._waiting: deque[Outgoing] = deque()

@@ -54,14 +54,13 @@ class JetStreamWriter:
         opened: Opened,
         opened_seq: int,
         on_acked: Callable[[int], None],
-        *,
-        is_serial: bool,
+        outbox: Outbox,
     ) -> None:
         self._api, self._connection, self._options = api, api.connection, api.connection.options
         self._instance, self._epoch, self._opened_seq = instance, opened.epoch, opened_seq
         self._on_acked = on_acked
         self._next_n = opened.n + 1
-        self._outbox = Outbox(opened.n, self._options.window, is_serial=is_serial)
+        self._outbox = outbox
         self._fence = Fence(subject_of(instance, opened), opened_seq)
         self._floor = opened_seq
         self._attempt = 0

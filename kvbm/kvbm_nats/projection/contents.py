@@ -67,12 +67,9 @@ async def read_version(connection: AsyncConnection) -> str:
     Raises:
         OperationalError: it cannot be read at the moment.
     """
-    try:
+    async with _nothing_if_damaged():
         return (await connection.scalar(select(meta.c.version)) or "") if await _has(connection, meta) else ""
-    except OperationalError:
-        raise
-    except DatabaseError:  # not a database, or a damaged one
-        return ""
+    return ""
 
 
 async def read_position(connection: AsyncConnection) -> Position:
@@ -96,9 +93,10 @@ async def read_ids(connection: AsyncConnection) -> dict[int, str]:
 
 async def read_names(connection: AsyncConnection) -> list[str]:
     """The instances that the projection knows, whatever its version is."""
-    if not await _has(connection, instance):
-        return []
-    return list(await connection.scalars(select(instance.c.name).order_by(instance.c.name)))
+    async with _nothing_if_damaged():
+        if await _has(connection, instance):
+            return list(await connection.scalars(select(instance.c.name).order_by(instance.c.name)))
+    return []
 
 
 async def read_early(connection: AsyncConnection, of: InstanceRow) -> list[Entry]:
@@ -113,3 +111,14 @@ async def read_early(connection: AsyncConnection, of: InstanceRow) -> list[Entry
 
 async def _has(connection: AsyncConnection, table: Table) -> bool:
     return await connection.run_sync(lambda sync: inspect(sync).has_table(table.name))
+
+
+@asynccontextmanager
+async def _nothing_if_damaged() -> AsyncIterator[None]:
+    """Pass over that the file is not a database; that it cannot be read at the moment is an error all the same."""
+    try:
+        yield
+    except OperationalError:
+        raise
+    except DatabaseError:
+        pass

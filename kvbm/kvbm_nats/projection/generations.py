@@ -25,7 +25,8 @@ class Generations:
 
     def lock(self) -> None:
         """See `Backend.lock`."""
-        self.link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in reversed([self.link.parent, *self.link.parent.parents]):
+            folder.mkdir(mode=0o700, exist_ok=True)
         lock_path = self.link.with_name(f"{self.link.name}.lock")
         fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

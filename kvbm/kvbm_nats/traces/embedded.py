@@ -42,7 +42,7 @@ class EmbeddedCache:
             cached += len(piece)
         manager.release(name)
         manager.maintain()
-        found = {hit.tier: len(hit.slots) for hit in hits}
+        found: dict[TierName, int] = {hit.tier: len(hit.slots) for hit in hits}
         return Outcome(found=found, computed=len(keys) - sum(found.values()), uncached=len(keys) - cached)
 
     def _load(self, request: str, keys: Sequence[str], source: TierName) -> int:

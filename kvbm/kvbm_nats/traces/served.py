@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvbm_events.schema import ROOT
+from kvbm_events.schema import ROOT, TierName
 from kvbm_events.schema.errors import TierFull
 from kvbm_nats.publisher import Publisher
 from kvbm_nats.traces.play import Outcome
@@ -24,7 +24,7 @@ class ServedCache:
         """See `Cache.play`."""
         name, keys = request.request, request.keys
         hits = (await self._publisher.match(name, keys, onboard=True)).hits
-        found = {hit.tier: len(hit.slots) for hit in hits}
+        found: dict[TierName, int] = {hit.tier: len(hit.slots) for hit in hits}
         cached = sum(found.values())
         while cached < len(keys):
             piece = keys[cached : cached + PIECE]

@@ -29,7 +29,7 @@ def plan_opening(
         NamespaceMismatch: blocks would be kept that belong to another namespace; the message says which field differs.
         InvalidCommand: the plan has no tier, one twice, an unknown policy or an impossible size.
     """
-    names = [spec.tier for spec in tiers]
+    names: list[TierName] = [spec.tier for spec in tiers]
     if not names or names != sorted(set(names)):
         raise InvalidCommand(
             f"tiers {names}", why="a plan has each tier once, fastest first", hint="order them g1 to g4"
@@ -48,7 +48,9 @@ def plan_opening(
             hint="open without keeping these tiers, or under another instance name",
         )
     specs = {spec.tier: spec for spec in tiers}
-    kept = [name for name in names if name in keep and not why_not_kept(state, namespace, specs[name], name)]
+    kept: list[TierName] = [
+        name for name in names if name in keep and not why_not_kept(state, namespace, specs[name], name)
+    ]
     return Opened(
         epoch=state.epoch + 1,
         n=0,

@@ -7,6 +7,7 @@ however long the prefix. A chain hands its last use on to its parent when it is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -16,7 +17,7 @@ from kvbm_statemachine.policies.loose_ends import LooseEnds
 
 Mark = tuple[int, int]
 """(position of a block, tick of the last use of it and of all before it up to the next mark)"""
-Marks = tuple[Mark, ...]
+Marks = Sequence[Mark]
 """Deepest first: positions fall and ticks rise along the list."""
 
 _CHAINS = 1 << 32

@@ -1,0 +1,135 @@
+"""match with onboard: what was found in lower tiers is in g1 before the answer, or the answer says why not."""
+
+import asyncio
+
+import pytest
+
+from kvbm_events.schema.errors import InvalidCommand
+from kvbm_tiers import MemoryMover, Report
+from support.chained_keys import prefix
+
+KEYS = prefix(range(8))
+
+
+class Mover(MemoryMover):
+    """Brings up what it is told to, when it is told to."""
+
+    def __init__(self):
+        super().__init__({"g1": 64, "g2": 256, "g3": 256})
+        self.held = False
+        self.lost = set()
+        self._waiting = []
+
+    def submit(self, job):
+        if job.tier == "g1" and self.held:
+            self._waiting.append(job)
+        elif job.tier == "g1" and self.lost:
+            bad = [slot for slot, key in zip(job.slots, job.keys, strict=True) if key in self.lost]
+            good = [at for at, key in enumerate(job.keys) if key not in self.lost]
+            if bad:
+                self._reports.append(Report(transfer=job.transfer, slots=bad, reason="read error"))
+            sums, size = "0" * 16 * len(good), self.block_bytes
+            slots = [job.slots[at] for at in good]
+            self._reports.append(Report(transfer=job.transfer, slots=slots, length_bytes=size, checksums=sums))
+        else:
+            super().submit(job)
+
+    def let_go(self):
+        self.held = False
+        while self._waiting:
+            super().submit(self._waiting.pop())
+
+
+async def store_below(hosted, keys, tier="g2"):
+    """Blocks that are in a lower tier only."""
+    slots = (await hosted.ask("allocate", request="writer", count=len(keys)))["slots"]
+    await hosted.ask("register", request="writer", slots=slots, keys=keys)
+    await hosted.ask("release", request="writer")
+    for source, target in (("g1", "g2"), ("g2", "g3")):
+        await hosted.ask("offload", keys=keys, source=source, tier=target, wait_s=30)
+        while (await hosted.ask("status"))["transfers"]:
+            pass
+        await hosted.ask("evict", keys=keys, tier=source)
+        if target == tier:
+            return
+
+
+def tiers_of(answer):
+    return {hit["tier"]: len(hit["slots"]) for hit in answer["hits"]}
+
+
+@pytest.fixture
+def mover():
+    return Mover()
+
+
+@pytest.fixture
+async def hosted(open_hosted, mover):
+    return await open_hosted(tiers="g1=16,g2=256,g3=256", mover=mover)
+
+
+@pytest.mark.parametrize("tier", ["g2", "g3"])
+async def test_what_is_below_comes_up_and_is_held(hosted, tier):
+    await store_below(hosted, KEYS, tier)
+    assert tiers_of(await hosted.ask("match", request="look", keys=KEYS, hold=False)) == {tier: 8}
+    answer = await hosted.ask("match", request="r", keys=KEYS, onboard=True)
+    assert tiers_of(answer) == {"g1": 8}
+    assert "note" not in answer
+    assert len(set(answer["hits"][0]["slots"])) == 8
+    assert tiers_of(await hosted.ask("match", request="look", keys=KEYS, hold=False)) == {"g1": 8}
+    await hosted.ask("allocate", request="other", count=8)
+    with pytest.raises(Exception, match="no room"):
+        await hosted.ask("allocate", request="other", count=1)
+
+
+async def test_what_is_in_g1_stays_in_front(hosted):
+    await store_below(hosted, KEYS)
+    await hosted.ask("match", request="first", keys=KEYS[:3], onboard=True)
+    answer = await hosted.ask("match", request="r", keys=[*KEYS, *prefix([99])], onboard=True)
+    assert tiers_of(answer) == {"g1": 8}
+
+
+async def test_without_a_hold_nothing_comes_up(hosted):
+    with pytest.raises(InvalidCommand, match="without hold"):
+        await hosted.ask("match", request="r", keys=KEYS, hold=False, onboard=True)
+
+
+async def test_without_room_the_answer_says_so(hosted):
+    await store_below(hosted, KEYS)
+    await hosted.ask("allocate", request="hog", count=9)
+    answer = await hosted.ask("match", request="r", keys=KEYS, onboard=True)
+    assert tiers_of(answer) == {"g2": 8}
+    assert "no room for 8 blocks" in answer["note"]
+
+
+async def test_who_does_not_want_to_wait_is_told_what_is_not_there(hosted, mover):
+    await store_below(hosted, KEYS)
+    mover.held = True
+    answer = await hosted.ask("match", request="r", keys=KEYS, onboard=True, wait_s=0)
+    assert tiers_of(answer) == {"g2": 8}
+    assert answer["note"] == "not all arrived within 0 s"
+    mover.let_go()
+
+
+async def test_what_another_request_brings_up_is_waited_for_and_held(hosted, mover):
+    await store_below(hosted, KEYS)
+    mover.held = True
+    asked = [asyncio.create_task(hosted.ask("match", request=f"r{i}", keys=KEYS, onboard=True)) for i in range(2)]
+    while (await hosted.ask("status"))["events"].get("Matched", 0) < 2:
+        pass
+    assert not any(each.done() for each in asked)
+    mover.let_go()
+    answers = await asyncio.gather(*asked)
+    assert [tiers_of(answer) for answer in answers] == [{"g1": 8}, {"g1": 8}]
+    assert answers[0]["hits"] == answers[1]["hits"]
+    await hosted.ask("release", request="r0")
+    with pytest.raises(Exception, match="in use"):
+        await hosted.ask("evict", keys=KEYS, tier="g1")
+
+
+async def test_what_failed_is_never_told_as_there(hosted, mover):
+    await store_below(hosted, KEYS)
+    mover.lost = {KEYS[5]}
+    answer = await hosted.ask("match", request="r", keys=KEYS, onboard=True)
+    assert tiers_of(answer) == {"g1": 5, "g2": 3}
+    assert answer["note"] == "a transfer failed"
