@@ -12,6 +12,7 @@ import os
 import random
 import statistics
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from harness import ROUNDS, Peer, PeerUnavailable, Row, figure, make_row
@@ -56,13 +57,10 @@ def run(quick: bool) -> list[Row]:  # noqa: FBT001 - every benchmark's signature
     try:
         for slots in SLOTS[:1] if quick else SLOTS:
             for batch in BATCHES:
-                sides = _fresh(slots, batch, rounds, peer)
-                rows += _rows(f"{slots // 1000} k, batch {batch}", batch, sides, peer.name if peer else "not measured")
+                rows += _rows(f"{slots // 1000} k, batch {batch}", batch, _fresh(slots, batch, rounds, peer), peer)
             for batch in LIVED_IN_BATCHES:
-                sides = _lived_in(slots, batch, rounds, peer)
-                rows += _rows(
-                    f"{slots // 1000} k lived in, batch {batch}", batch, sides, peer.name if peer else "not measured"
-                )
+                shape = f"{slots // 1000} k lived in, batch {batch}"
+                rows += _rows(shape, batch, _lived_in(slots, batch, rounds, peer), peer)
         return rows
     finally:
         if peer:
@@ -83,27 +81,28 @@ def _peer() -> tuple[Peer | None, str]:
 def _fresh(slots: int, batch: int, rounds: int, peer: Peer | None) -> Sides:
     pool = slots - slots % batch
     count = min(pool // batch, MAX_BATCHES)
-    sides: Sides = defaultdict(lambda: defaultdict(list))
-    for _ in range(rounds):
-        _keep(sides["ours"], Round(pool, batch).run_fresh(count, MAX_MISSED))
-        for events in (False, True) if peer else ():
-            assert peer
-            answer = peer.ask(kind="fresh", slots=pool, batch=batch, events=events, count=count, max_missed=MAX_MISSED)
-            _keep(sides["events on" if events else "events off"], answer)
-    return sides
+    question = {"kind": "fresh", "slots": pool, "batch": batch, "count": count, "max_missed": MAX_MISSED}
+    return _take_turns(rounds, lambda: Round(pool, batch).run_fresh(count, MAX_MISSED), peer, question)
 
 
 def _lived_in(slots: int, batch: int, rounds: int, peer: Peer | None) -> Sides:
     count = (slots - PROMPT_BLOCKS) // batch
-    pool = count * batch + PROMPT_BLOCKS
-    shape = {"count": count, "together": min(TOGETHER, count), "prompt": PROMPT_BLOCKS}
+    pool, together = count * batch + PROMPT_BLOCKS, min(TOGETHER, count)
+    shape = {"count": count, "together": together, "prompt": PROMPT_BLOCKS}
+    question = {"kind": "lived_in", "slots": pool, "batch": batch, **shape}
+    return _take_turns(rounds, lambda: Round(pool, batch).run_lived_in(**shape), peer, question)
+
+
+def _take_turns(
+    rounds: int, ours: Callable[[], dict[str, float]], peer: Peer | None, question: Mapping[str, str | int]
+) -> Sides:
+    """Ours, theirs without events, theirs with them; and again."""
     sides: Sides = defaultdict(lambda: defaultdict(list))
     for _ in range(rounds):
-        _keep(sides["ours"], Round(pool, batch).run_lived_in(**shape))
-        for events in (False, True) if peer else ():
-            assert peer
-            answer = peer.ask(kind="lived_in", slots=pool, batch=batch, events=events, **shape)
-            _keep(sides["events on" if events else "events off"], answer)
+        _keep(sides["ours"], ours())
+        if peer:
+            _keep(sides["events off"], peer.ask(**question, events=False))
+            _keep(sides["events on"], peer.ask(**question, events=True))
     return sides
 
 
@@ -113,8 +112,9 @@ def _keep(samples: Samples, answer: dict[str, float]) -> None:
         samples[operation].append(value)
 
 
-def _rows(shape: str, batch: int, sides: Sides, name: str) -> list[Row]:
+def _rows(shape: str, batch: int, sides: Sides, peer: Peer | None) -> list[Row]:
     rows: list[Row] = []
+    name = peer.name if peer else "not measured"
     ours = sides.pop("ours")
     for operation, title in TITLES.items():
         own = ours.get("match_miss" if operation == "match_miss_first" else operation)

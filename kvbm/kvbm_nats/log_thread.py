@@ -116,10 +116,9 @@ class LogThread:
                 hint="they may be stored or not; they are sent again as long as the owner lives",
             )
 
-    def wait_change(self, timeout_s: float) -> None:
-        """Wait until something is acknowledged or fails, or the time is over."""
-        acked = self.acked_n
-        self._wait(lambda: self.acked_n != acked, timeout_s)
+    def wait_past(self, seen_n: int, timeout_s: float) -> None:
+        """Wait until more than `seen_n` is acknowledged, or the time is over. Raises the failure if there is one."""
+        self._wait(lambda: self.acked_n > seen_n, timeout_s)
 
     def close(self, timeout_s: float) -> None:
         """Settle and stop. Raises what `Writer.close` raises, after stopping."""

@@ -258,13 +258,13 @@ class BlockManager:
         """Wait until these transfers are over and what they brought can be matched; whether that came in time."""
         end = time.monotonic() + timeout_s
         while True:
-            self._begin()
+            seen_n = self._begin()
             if not any(transfer in self.state.transfers for transfer in transfers) and not self._offloader.is_hiding:
                 return True
             left = end - time.monotonic()
             if left <= 0:
                 return False
-            self._thread.wait_change(min(left, _POLL_S))
+            self._thread.wait_past(seen_n, min(left, _POLL_S))
 
     def evict(
         self, keys: Sequence[str], *, tier: TierName, reason: EvictReason = "operator", actor: str = "operator"
@@ -357,8 +357,11 @@ class BlockManager:
         if type(event) is Evicted:
             self._evicted[event.tier] += total(event.slots)
 
-    def _begin(self) -> None:
-        """Before every command: fail if the log did, wait while it is behind, and move transfers on."""
+    def _begin(self) -> int:
+        """Before every command: fail if the log did, wait while it is behind, move transfers on.
+
+        Returns the number up to which events were acknowledged when the transfers were looked at.
+        """
         thread = self._thread
         if thread.failure:
             raise thread.failure
@@ -367,8 +370,10 @@ class BlockManager:
         if thread.pending >= self.options.pending_max:
             thread.wait_for_room(self.options.room_timeout_s)
         self._desk.now_us = _now_us()
+        acked_n = thread.acked_n
         if self._offloader.is_busy:
-            self._offloader.pump(thread.acked_n)
+            self._offloader.pump(acked_n)
+        return acked_n
 
     def _deadline_us(self) -> int:
         return self._desk.now_us + int(self.options.transfer_timeout_s * 1e6)

@@ -12,15 +12,15 @@ import pytest
 from kvbm_events.codec import decode
 from kvbm_events.jetstream import JetStreamLog, Options, publisher
 from kvbm_events.jetstream.api import STREAM_NOT_FOUND, ApiRefused, StreamInfo
+from kvbm_events.jetstream.consumer import PULL_MESSAGES, PULLS
 from kvbm_events.jetstream.options import STREAM
-from kvbm_events.schema.errors import Fenced, LogFull, LogUnavailable
+from kvbm_events.schema.errors import Fenced, InvalidCommand, LogFull, LogUnavailable
 from kvbm_events.subjects import message_id
 from kvbm_nats.nats_server import NatsServer
 from support.nats import frozen, lose_acks
 from support.samples import (
     Acks,
     append_and_settle,
-    follow,
     in_order,
     open_and_write,
     opened,
@@ -60,6 +60,11 @@ async def configure(log: JetStreamLog, **settings) -> None:
     """Change the stream as an operator would."""
     info = await log._api.stream_info(STREAM)
     await log._api.call(f"STREAM.UPDATE.{STREAM}", info.config | settings, StreamInfo)
+
+
+async def consumers(log: JetStreamLog) -> list[str]:
+    listed = await log._connection.nc.request(f"$JS.API.CONSUMER.NAMES.{STREAM}", b"")
+    return json.loads(listed.data)["consumers"] or []
 
 
 @pytest.mark.parametrize("largest", [1, 60], ids=["one by one", "in batches"])
@@ -107,14 +112,15 @@ async def test_a_reader_goes_on_through_a_killed_server(log: JetStreamLog, nats_
 
 async def test_a_reader_goes_on_when_its_consumer_is_deleted(log: JetStreamLog, instance: str):
     writer = await open_and_write(log, instance, 1, 10)
-    following = asyncio.create_task(follow(log, instance, 0, 21))
-    names: list[str] = []
-    while not names:
-        listed = await log._connection.nc.request(f"$JS.API.CONSUMER.NAMES.{STREAM}", b"")
-        names = json.loads(listed.data)["consumers"] or []
-    await log._connection.nc.request(f"$JS.API.CONSUMER.DELETE.{STREAM}.{names[0]}", b"")
+    reader = log.read(instance)
+    found = await anext(reader)
+    (name,) = await consumers(log)
+    await log._connection.nc.request(f"$JS.API.CONSUMER.DELETE.{STREAM}.{name}", b"")
     await writer.append(small_events(1, 11, 10))
-    assert [decode(entry.data).n for entry in await following] == list(range(21))
+    while len(found) < 21:
+        found += await asyncio.wait_for(anext(reader), 20)
+    await reader.aclose()
+    assert [decode(entry.data).n for entry in found] == list(range(21))
 
 
 async def test_lost_acknowledgements_are_found_in_the_stream(
@@ -287,6 +293,29 @@ async def test_batches_that_an_operator_forbids_go_one_by_one(log: JetStreamLog,
     await configure(log, allow_atomic=False)
     await open_and_write(log, instance, 1, 600)
     await check_whole(log, instance, 1, 600)
+
+
+async def test_a_slow_reader_holds_no_more_than_its_pulls(log: JetStreamLog, instance: str):
+    await open_and_write(log, instance, 1, 3000)
+    reader = log.read(instance)
+    taken = len(await anext(reader))
+    await log._connection.nc.flush()
+    (name,) = await consumers(log)
+    info = await log._connection.nc.request(f"$JS.API.CONSUMER.INFO.{STREAM}.{name}", b"")
+    assert json.loads(info.data)["delivered"]["consumer_seq"] <= taken + PULLS * PULL_MESSAGES
+    await reader.aclose()
+    assert await consumers(log) == []
+
+
+async def test_an_event_that_the_server_cannot_take_is_refused_alone(nats_server: NatsServer, instance: str):
+    log = await JetStreamLog.connect(nats_server.url)
+    writer = await log.open_writer(instance, opened(1), 0)
+    log._connection.nc._max_payload = 10_000
+    with pytest.raises(InvalidCommand, match="raise max_payload"):
+        await writer.append([released(1, 1), registered(1, 2, 512)])
+    await append_and_settle(writer, [released(1, 2)])
+    await check_whole(log, instance, 1, 2)
+    await log.close()
 
 
 async def test_a_refusal_has_its_name(log: JetStreamLog):

@@ -131,6 +131,15 @@ async def test_a_limit_that_the_server_has_no_room_for(nats_server: NatsServer):
         await JetStreamLog.connect(nats_server.url, Options(max_bytes=1 << 60, patience_s=0.5))
 
 
+async def test_subjects_that_another_stream_holds(nats_server: NatsServer):
+    """The answer is final, so nobody waits for the patience to end."""
+    async with connected(nats_server) as log:
+        await log._connection.nc.request(f"$JS.API.STREAM.DELETE.{STREAM}", b"")
+        await log._api.call("STREAM.CREATE.OTHER", {"name": "OTHER", "subjects": ["kvbm.>"]}, StreamInfo)
+    with pytest.raises(LogUnavailable, match="overlap"):
+        await JetStreamLog.connect(nats_server.url, Options(patience_s=3600.0))
+
+
 async def test_a_monitor_that_does_not_answer(nats_server: NatsServer):
     with pytest.raises(LogUnavailable, match="monitor"):
         await JetStreamLog.connect(nats_server.url, Options(monitor_url="http://127.0.0.1:9"))

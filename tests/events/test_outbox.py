@@ -77,6 +77,12 @@ def test_where_one_expectation_is_allowed_all_goes_one_after_the_other():
     assert [events[0].n for events in iter(outbox.take, [])] == [2]
 
 
+def test_batches_can_be_switched_off():
+    outbox = filled(GROUP_MAX)
+    outbox.may_group = False
+    assert sizes(outbox) == [1] * SINGLES_MAX
+
+
 def test_what_is_in_doubt_goes_again_one_by_one_before_anything_new():
     outbox = filled(GROUP_MIN * 2)
     assert sizes(outbox) == [GROUP_MIN * 2]

@@ -15,6 +15,8 @@ import sqlite3
 import sys
 from pathlib import Path
 
+import structlog
+
 from kvbm_events.codec import decode
 from kvbm_events.memory import MemoryLog
 from kvbm_nats.projection import Projector, follower, sqlite
@@ -40,22 +42,28 @@ def kill_at(beginning: str, times: int) -> None:
     sqlite3.connect = traced
 
 
-async def main() -> None:
+def log_from(file: Path) -> MemoryLog:
     log = MemoryLog()
-    for line in Path(sys.argv[1]).read_text().splitlines():
+    for line in file.read_text().splitlines():
         instance, _, body = line.partition(" ")
         log.store(instance, decode(body.encode()))
+    return log
+
+
+async def main(log: MemoryLog) -> None:
     write = sqlite.SqliteStore.write
 
     async def told(self, changes):
         await write(self, changes)
-        print(self.position.seq, flush=True)
+        sys.stdout.write(f"{self.position.seq}\n")
+        sys.stdout.flush()
 
     sqlite.SqliteStore.write = told
     await Projector(log, sys.argv[2]).run(await log.last_seq())
 
 
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 follower.WRITE_EVENTS = 12
 if len(sys.argv) > 3:
     kill_at(sys.argv[3], int(sys.argv[4]))
-asyncio.run(main())
+asyncio.run(main(log_from(Path(sys.argv[1]))))

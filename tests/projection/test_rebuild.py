@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema.errors import LogGap
-from kvbm_nats.projection import ProjectionMissing, Projector, open_projection, schema
+from kvbm_nats.projection import ProjectionMissing, Projector, open_projection, schema, start
 from kvbm_statemachine.decide import match
 from projection.checks import assert_equal, caught_up, execute, journal_of, snapshot_of
 from projection.histories import Story, busy_story, chain, log_of
@@ -152,4 +152,40 @@ async def test_stale_and_restart_by_digest_do_not_hide_a_difference(url):
     await execute(url, update(schema.instance).values(n=99))
     projector = await caught_up(url, log)
     assert "in the projection" in projector.status.reason
+    await assert_equal(url, log)
+
+
+async def test_a_hole_in_the_log_of_all_instances_is_gone_around(url):
+    stories = {"a": busy_story(21, 60), "b": busy_story(22, 60)}
+    log = log_of(**stories)
+    seqs = {"a": [], "b": []}
+    async for batch in log.read(until=await log.last_seq()):
+        for entry in batch:
+            seqs[entry.subject.split(".")[2]].append(entry.seq)
+    await log.save_snapshot(snapshot_of("b", stories["b"].events, 30, seqs["b"][29]))
+    await log.trim("b", seqs["b"][29])
+    projector = await caught_up(url, log)
+    assert "does not go on" in projector.status.reason
+    await assert_equal(url, log)
+    match(stories["b"].desk, "request-9", chain(2, 5))
+    log.store("b", stories["b"].events[-1])
+    projector = await caught_up(url, log)
+    assert (await assert_equal(url, log)).instances == 2
+    async with open_projection(url) as projection:
+        of_b = [row.seq for row in await projection.journal("b", limit=1000)]
+    assert of_b == [*seqs["b"][30:], await log.last_seq()]
+
+
+async def test_a_catch_up_that_was_cut_short_begins_again(url, monkeypatch):
+    stories = {"a": busy_story(23, 60), "b": busy_story(24, 60)}
+    log = log_of(**stories)
+    await log.save_snapshot(snapshot_of("a", stories["a"].events, 4, 10))
+    await log.trim("a", 7)
+    with monkeypatch.context() as broken:
+        broken.setattr(start, "WRITE_BYTES", 1)
+        broken.setattr(start.Changes, "block_events", property(lambda _: 1 / 0, lambda _, value: value and 1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            await Projector(log, url, instances=["a", "b"]).run(await log.last_seq())
+    projector = await caught_up(url, log, instances=["a", "b"])
+    assert projector.status.rebuilds == 1
     await assert_equal(url, log)

@@ -10,7 +10,7 @@ from kvbm_events.schema.errors import Fenced, InvalidCommand, LogFull, TooManyRe
 from kvbm_nats.manager import BlockManager
 from kvbm_nats.plan import parse_plan
 from support.chained_keys import prefix
-from support.service import LEASE_S, NAMESPACE, TIERS, HeldLog, Hosted
+from support.service import LEASE_S, NAMESPACE, TIERS, HeldLog
 
 KEYS = prefix(range(8))
 

@@ -77,9 +77,7 @@ def test_too_many_keys_are_refused():
 
 def test_the_largest_question_stays_under_the_servers_default_limit():
     keys, slots = ["0" * 32] * messages.MAX_KEYS, [(1 << 32) - 1] * messages.MAX_KEYS
-    call = messages.RegisterCall(
-        client="c" * 64, number=1, request="r" * 256, slots=slots, keys=keys, parent="0" * 32
-    )
+    call = messages.RegisterCall(client="c" * 64, number=1, request="r" * 256, slots=slots, keys=keys, parent="0" * 32)
     assert len(encode(call)) < 1 << 20
 
 

@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from kvbm_events.jetstream.connection import Connection, Refused
-from kvbm_events.schema.errors import LogFull, LogUnavailable
+from kvbm_events.schema.errors import LogFull
 
 PREFIX = "$JS.API"
 

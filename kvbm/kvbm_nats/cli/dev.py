@@ -6,6 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
+from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.cli.text import write_line
 from kvbm_nats.dev import Dev, DevOptions
 
@@ -33,6 +34,7 @@ def dev(
         traffic: play demo traffic
         seconds: end after so long
     """
+    log_to_stderr()
     state_home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     options = DevOptions(
         folder=folder or state_home / "kvbm-nats" / "dev",

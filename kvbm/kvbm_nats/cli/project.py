@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
-import sys
 
 from kvbm_nats.cli.connect import connect_log
+from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.cli.options import NatsOptions
 from kvbm_nats.projection.projector import Projector
 
@@ -23,7 +22,7 @@ def project(*, into: str = "sqlite:///projection.db", once: bool = False, nats: 
         once: end at the log's present end instead of waiting for more
         nats: where the log is
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    log_to_stderr()
     asyncio.run(_project(nats or NatsOptions(), into, once=once))
 
 

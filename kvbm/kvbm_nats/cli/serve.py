@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 from cyclopts import Parameter
 
 from kvbm_events.schema.errors import InvalidCommand
+from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.cli.options import NatsOptions
 from kvbm_nats.service.config import InstanceConfig, ServeConfig, load_config
 from kvbm_nats.service.server import serve as host
@@ -36,7 +34,7 @@ def serve(
         tiers: the tier plan, `g1=BLOCKS[:POLICY][:ADMISSION],...`
         lease_s: how long a client may be silent before its requests are released
     """
-    _log_to_stderr()
+    log_to_stderr()
     asyncio.run(
         host(load_config(config) if config else _from_options(nats or NatsOptions(), namespace, tiers, lease_s))
     )
@@ -48,18 +46,3 @@ def _from_options(nats: NatsOptions, namespace: str, tiers: str, lease_s: float)
             raise InvalidCommand(f"no {name}", why=f"--{name} is empty", hint="give it, or a file with --config")
     instance = InstanceConfig(name=nats.instance, namespace=namespace, tiers=tiers)
     return ServeConfig(url=nats.nats_url, instances=[instance], lease_s=lease_s)
-
-
-def _log_to_stderr() -> None:
-    """One line an event of the service's life: for people on a terminal, JSON elsewhere."""
-    is_terminal = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)

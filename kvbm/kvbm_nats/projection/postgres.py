@@ -79,12 +79,11 @@ class PostgresBackend:
     async def create(self) -> Store:
         """See `Backend.create`."""
         schema = NEXT if PUBLISHED in await self._schemas() else PUBLISHED
-        async with connected(self._plain) as connection:
-            await connection.execute(DropSchema(schema, cascade=True, if_exists=True))
-            await connection.execute(CreateSchema(schema))
         maker = _engine(self._url, schema)
         try:
             async with maker.begin() as transaction:
+                await transaction.execute(DropSchema(schema, cascade=True, if_exists=True))
+                await transaction.execute(CreateSchema(schema))
                 await transaction.run_sync(create_tables)
         except DBAPIError as error:
             raise unavailable(error.orig or error) from error

@@ -17,7 +17,7 @@ from kvbm_events.log import Position
 from kvbm_nats.projection.backend import Place, Store, to_its_end
 from kvbm_nats.projection.changes import Changes
 from kvbm_nats.projection.contents import create_tables, opened, read_position, read_segment, read_version, unavailable
-from kvbm_nats.projection.generations import Generations
+from kvbm_nats.projection.generations import Generations, remove
 from kvbm_nats.projection.schema import VERSION
 from kvbm_nats.projection.segments import Segment
 from kvbm_nats.projection.sqlite_writer import SqliteWriter, connect_reading, make_wal
@@ -41,8 +41,13 @@ class SqliteBackend:
 
     async def newest(self) -> Store | None:
         """See `Backend.newest`."""
-        file = self._generations.newest()
-        return await self._open(file) if file else None
+        while file := self._generations.newest():
+            store = await self._open(file)
+            if store.version or store.is_published:
+                return store
+            await store.close()
+            remove(file)  # its maker did not come to the end
+        return None
 
     async def create(self) -> Store:
         """See `Backend.create`."""

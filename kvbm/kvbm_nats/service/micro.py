@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -32,7 +33,8 @@ from nats.micro.service import (
 from kvbm_nats.service.answers import Reply
 
 IN_FLIGHT_MAX = 1024
-"""Questions of one service that are being answered; the next ones wait in their subscription."""
+"""Questions that one endpoint is answering; the next ones wait in its subscription. Each has its own, so that a lease
+can be renewed while all look-ups wait for transfers."""
 PENDING_MAX = 8192
 """Questions that wait in one subscription; the next ones are dropped, and their clients ask again."""
 PENDING_BYTES_MAX = 64 << 20
@@ -55,9 +57,10 @@ class EndpointPlan(NamedTuple):
 class Endpoint:
     """One subject and who answers there; many questions at a time."""
 
-    def __init__(self, client: Client, plan: EndpointPlan, slots: asyncio.Semaphore) -> None:
+    def __init__(self, client: Client, plan: EndpointPlan) -> None:
         self.plan = plan
-        self._client, self._slots = client, slots
+        self._client = client
+        self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._questions = self._errors = self._busy_ns = 0
@@ -76,16 +79,19 @@ class Endpoint:
     async def stop(self) -> None:
         """Answer what was asked until now, and no more."""
         subscription, self._subscription = self._subscription, None
-        if subscription:
-            await subscription.drain()  # type: ignore[no-untyped-call] # nats-py left it bare
+        with suppress(NatsError, TimeoutError):  # the server may be away: then nobody asks either
+            async with asyncio.timeout(DRAIN_S):
+                if subscription:
+                    await subscription.drain()  # type: ignore[no-untyped-call] # nats-py left it bare
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=DRAIN_S)
 
     async def abandon(self) -> None:
-        """Stop at once; what was asked stays without an answer."""
+        """Take no more questions from now on."""
         subscription, self._subscription = self._subscription, None
         if subscription:
-            await subscription.unsubscribe()
+            with suppress(NatsError):
+                await subscription.unsubscribe()
 
     def info(self) -> EndpointInfo:
         """For `nats micro info`."""
@@ -106,7 +112,7 @@ class Endpoint:
         )
 
     async def _take(self, message: Msg) -> None:
-        await self._slots.acquire()
+        await self._room.acquire()
         task = asyncio.create_task(self._serve(message))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -118,7 +124,7 @@ class Endpoint:
             if reply and message.reply:
                 await self._send(message.reply, reply)
         finally:
-            self._slots.release()
+            self._room.release()
             self._questions += 1
             self._busy_ns += time.perf_counter_ns() - started_ns
 
@@ -146,7 +152,6 @@ class MicroService:
         self._started = datetime.now(UTC)
         self._endpoints: list[Endpoint] = []
         self._controls: list[Subscription] = []
-        self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
 
     async def start(self) -> None:
         """Be found from now on."""
@@ -166,7 +171,7 @@ class MicroService:
 
     async def add(self, plans: list[EndpointPlan]) -> list[Endpoint]:
         """Endpoints that answer from now on."""
-        added = [Endpoint(self._client, plan, self._slots) for plan in plans]
+        added = [Endpoint(self._client, plan) for plan in plans]
         for endpoint in added:
             await endpoint.start()
         await self._client.flush()
@@ -174,7 +179,7 @@ class MicroService:
         return added
 
     async def remove(self, endpoints: list[Endpoint]) -> None:
-        """End these at once, without answering what they were asked."""
+        """Let these take no more questions, not even those that wait."""
         self._endpoints = [endpoint for endpoint in self._endpoints if endpoint not in endpoints]
         for endpoint in endpoints:
             await endpoint.abandon()
@@ -183,7 +188,8 @@ class MicroService:
         """Answer what was asked, then be found no more."""
         await asyncio.gather(*(endpoint.stop() for endpoint in self._endpoints))
         for control in self._controls:
-            await control.unsubscribe()
+            with suppress(NatsError):
+                await control.unsubscribe()
         self._endpoints, self._controls = [], []
 
     def _info(self) -> ServiceInfo:

@@ -20,7 +20,6 @@ from nats.aio.msg import Msg
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.jetstream import Options as LogOptions
 from kvbm_events.jetstream.connection import Connection
-from kvbm_events.schema.errors import KvbmError
 from kvbm_nats.service.config import InstanceConfig, ServeConfig
 from kvbm_nats.service.host import InstanceHost, LogSource
 from kvbm_nats.service.messages import SERVICE, claimed_subject
@@ -69,7 +68,7 @@ class Server:
         self._connection = await Connection.open(self._config.url, LogOptions(name="kvbm serve", patience_s=PATIENCE_S))
         self._micro = MicroService(self._connection.nc, SERVICE, version("kvbm-nats"), DESCRIPTION)
         try:
-            await asyncio.gather(*(self._claim(instance) for instance in self._config.instances))
+            await self._claim_all()
             await self._micro.start()
             for hosted in list(self._hosted.values()):
                 hosted.endpoints = await self._micro.add(hosted.host.endpoints())
@@ -106,6 +105,13 @@ class Server:
         if self._trouble:
             raise self._trouble
 
+    async def _claim_all(self) -> None:
+        """Open all; raise what the first of those raised that cannot be opened."""
+        claims = [self._claim(instance) for instance in self._config.instances]
+        for outcome in await asyncio.gather(*claims, return_exceptions=True):
+            if outcome:
+                raise outcome
+
     async def _claim(self, config: InstanceConfig) -> None:
         """Open one instance, and tell whoever had it before."""
         host = InstanceHost(
@@ -141,7 +147,7 @@ class Server:
             return
         _logger.error("instance lost", instance=host.instance, error=type(error).__name__, why=str(error))
         await self._micro.remove(hosted.endpoints)
-        with suppress(KvbmError):  # what could not be written is why it was lost
+        with suppress(Exception):  # why it was lost is told, not what came of that
             await host.close()
         if not self._hosted:
             self._trouble = error
