@@ -55,21 +55,31 @@ def test_on_evict_takes_what_would_go_next():
         assert owner.resident(prefix([2] * 4), "g2") == 0
 
 
-def test_nothing_of_a_lower_tier_is_found_before_its_arrival_is_acknowledged(monkeypatch):
-    with open_owner("g1=4,g2=16") as owner:
+class WithholdingLog(MemoryLog):
+    """Acknowledges nothing above `limit`."""
+
+    limit = 1 << 60
+
+    async def open_writer(self, instance, opened, after, on_acked):
+        self.tell = on_acked
+        return await super().open_writer(instance, opened, after, lambda n: on_acked(min(n, self.limit)))
+
+
+def test_nothing_of_a_lower_tier_is_found_before_its_arrival_is_acknowledged():
+    log = WithholdingLog()
+    tiers = parse_plan("g1=4,g2=16")
+    with BlockManager.open(log, "i", namespace="n=1", tiers=tiers) as owner:
         keys = prefix([1] * 4)
-        owner.register("a", owner.allocate("a", 4), keys)
+        slots = owner.allocate("a", 4)
+        log.limit = owner.state.n + 2  # Registered and OffloadStarted are the last to be acknowledged
+        owner.register("a", slots, keys)
         owner.release("a")
-        owner.flush()
-        thread, acked_n = owner._thread, owner.state.n
-        monkeypatch.setattr(thread, "_on_acked", lambda _n: None)  # from here on nothing is acknowledged
-        monkeypatch.setattr(owner._offloader._desk, "sink", lambda _event: None)
-        thread.acked_n = acked_n
-        owner._begin()  # the mover gets its job, and has done it
+        assert not owner.wait_transfers([*owner.state.transfers], timeout_s=0.2)
         assert owner.resident(keys, "g2") == 4
         owner.evict(keys, tier="g1")
         assert owner.match("b", keys) == []
-        thread.acked_n = owner.state.n
+        log.limit = 1 << 60
+        log.tell(owner.state.n)
         assert [(hit.tier, len(hit.slots)) for hit in owner.match("c", keys)] == [("g2", 4)]
 
 
