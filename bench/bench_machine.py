@@ -94,7 +94,7 @@ def _lived_in(slots: int, batch: int, rounds: int, peer: Peer | None) -> Sides:
 
 
 def _take_turns(
-    rounds: int, ours: Callable[[], dict[str, float]], peer: Peer | None, question: Mapping[str, str | int]
+    rounds: int, ours: Callable[[], dict[str, float]], peer: Peer | None, question: Mapping[str, object]
 ) -> Sides:
     """Ours, theirs without events, theirs with them; and again."""
     sides: Sides = defaultdict(lambda: defaultdict(list))

@@ -131,6 +131,10 @@ class Log(Protocol):
         """The sequence of the last entry, of one instance or of all; 0 where there is none."""
         ...
 
+    async def instances(self) -> list[str]:
+        """The instances that have entries, by name. A trim leaves an instance's last entry, and so its name."""
+        ...
+
     async def position(self, seq: int) -> Position | None:
         """The provable position of one entry; None where the log has no such entry (any more)."""
         ...

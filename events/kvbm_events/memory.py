@@ -112,6 +112,10 @@ class MemoryLog:
         """See `Log.last_seq`."""
         return self._last_seq if instance is None else self.last_of(instance)
 
+    async def instances(self) -> list[str]:
+        """See `Log.instances`."""
+        return sorted(self._last)
+
     async def position(self, seq: int) -> Position | None:
         """See `Log.position`."""
         index = bisect_right(self._entries, seq, key=_seq) - 1

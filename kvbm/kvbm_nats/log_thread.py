@@ -136,11 +136,8 @@ class LogThread:
         return is_done
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-        finally:
-            self._loop.close()
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # it ends what is left when time is over
+            runner.get_loop().run_forever()
 
     async def _with_log(self, work: Callable[[Log], Coroutine[Any, Any, T]]) -> T:
         if self._log is None:

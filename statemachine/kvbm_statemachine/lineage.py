@@ -136,7 +136,10 @@ class Lineage:
             start = self._position[parent_slot] + 1 if chain is not None else 0
             chain = self._new_chain(start, parent_key, parent_slot, keys, slots)
         self._place(chain, runs, start)
-        self.index.update(zip(keys, slots, strict=True))
+        if len(keys) == 1:
+            self.index[keys[0]] = slots[0]
+        else:
+            self.index.update(zip(keys, slots, strict=True))
         if self.orphans:
             self._adopt(keys)
         return chain

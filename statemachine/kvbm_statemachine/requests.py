@@ -27,6 +27,8 @@ class Request(Struct, eq=False, gc=False):
             IllegalTransition: `part` has a slot that is not allocated to this request.
         """
         own = self.allocated.get(tier, [])
+        if own == part:
+            return []
         head, rest = split_runs(own, total(part))
         if head == part:
             return rest

@@ -11,7 +11,7 @@ from kvbm_statemachine.table import SlotState, Transition
 
 _FREE_RUN = re.compile(rb"\x00+")
 _FILL = [bytes((state,)) for state in SlotState]
-_MAX_HINTS = 256
+_MAX_HINTS = 4096
 
 
 class Slots:

@@ -119,6 +119,18 @@ async def test_all_instances_are_read_together(log: Log, instance: str):
     assert await log.last_seq(f"{instance}-x") == start + 301
 
 
+async def test_instances_are_listed_also_after_a_trim(log: Log, instance: str):
+    assert instance not in await log.instances()
+    await open_and_write(log, instance, 1, 3)
+    await open_and_write(log, f"{instance}-other", 1, 1)
+    last = await log.last_seq(instance)
+    await log.save_snapshot(snapshot(instance, last))
+    await log.trim(instance, last)
+    names = await log.instances()
+    assert names == sorted(names)
+    assert {instance, f"{instance}-other"} <= set(names)
+
+
 async def test_a_reader_that_follows_gets_what_comes(log: Log, instance: str):
     start = await log.last_seq()
     one = asyncio.create_task(follow(log, instance, 0, 700))

@@ -76,6 +76,7 @@ class StreamState(Struct, frozen=True, kw_only=True):
     bytes: int
     first_seq: int
     last_seq: int
+    subjects: dict[str, int] = {}
 
 
 class StreamInfo(Answer, frozen=True, kw_only=True):
@@ -83,6 +84,7 @@ class StreamInfo(Answer, frozen=True, kw_only=True):
 
     config: dict[str, Any] = {}
     state: StreamState = StreamState(messages=0, bytes=0, first_seq=0, last_seq=0)
+    total: int = 0
 
 
 class _Stored(Struct, frozen=True, kw_only=True):
@@ -160,6 +162,21 @@ class Api:
             if refused.code == STREAM_NOT_FOUND:
                 return None
             raise
+
+    async def subjects(self, stream: str, filter_: str) -> set[str]:
+        """The subjects of stored messages that match the filter; none where there is no stream. Raises as `call`."""
+        found: set[str] = set()
+        while True:
+            try:
+                request = {"subjects_filter": filter_, "offset": len(found)}
+                info = await self.call(f"STREAM.INFO.{stream}", request, StreamInfo)
+            except ApiRefused as refused:
+                if refused.code == STREAM_NOT_FOUND:
+                    return found
+                raise
+            found.update(info.state.subjects)
+            if not info.state.subjects or len(found) >= info.total:
+                return found
 
     async def message(self, stream: str, **which: int | str) -> Message | None:
         """One message by `seq=`, `last_by_subj=`, or `seq=` and `next_by_subj=`; None for none. Raises as `call`."""

@@ -22,7 +22,7 @@ from kvbm_events.jetstream.wire import MESSAGE_ID
 from kvbm_events.log import Entry, LogInfo, Position, Snapshot, not_covered
 from kvbm_events.schema import Opened
 from kvbm_events.schema.errors import LogError, LogUnavailable
-from kvbm_events.subjects import events_of
+from kvbm_events.subjects import EVERYTHING, events_of, instance_of
 
 
 class JetStreamLog:
@@ -81,6 +81,10 @@ class JetStreamLog:
             return info.state.last_seq if info else 0
         last = await self._api.message(STREAM, last_by_subj=events_of(instance))
         return last.seq if last else 0
+
+    async def instances(self) -> list[str]:
+        """See `Log.instances`."""
+        return sorted({instance_of(subject) for subject in await self._api.subjects(STREAM, EVERYTHING)})
 
     async def position(self, seq: int) -> Position | None:
         """See `Log.position`."""

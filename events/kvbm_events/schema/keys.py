@@ -56,7 +56,7 @@ def check_keys(keys: Sequence[str]) -> str:
         InvalidCommand: a key is not 32 lower-case hex digits; the message names the first one.
     """
     packed = "".join(keys)
-    if len(packed) == KEY_DIGITS * len(keys) and is_packed(packed) and _of_one_length(keys):
+    if len(packed) == KEY_DIGITS * len(keys) and is_packed(packed) and (len(keys) == 1 or _of_one_length(keys)):
         return packed
     wrong = next(key for key in keys if len(key) != KEY_DIGITS or not is_packed(key))
     raise InvalidCommand(

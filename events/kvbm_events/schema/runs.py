@@ -19,7 +19,8 @@ def count_up(first: int, count: int) -> list[int]:
     if end > len(numbers):
         if end > _NUMBERS_MAX:
             return [*range(first, end)]
-        numbers = _numbers[0] = [*range(min(2 * end, _NUMBERS_MAX))]  # a new list: other threads may be reading the old
+        # A new list, since other threads may be reading the old one; of the old numbers, so that they stay the same objects.
+        numbers = _numbers[0] = [*numbers, *range(len(numbers), min(2 * end, _NUMBERS_MAX))]
     return numbers[first:end]
 
 

@@ -37,7 +37,6 @@ class Changes:
     :ivar position: the last entry taken, which becomes the checkpoint; None leaves the checkpoint where it is
     :ivar is_torn: an entry was taken in part: nothing of this may be written
     :ivar must_prove: an epoch began, or one that never began goes on: the log may not be the one that was read before
-    :ivar unopened: instances of which an epoch goes on that never began
     :ivar journal: a row an entry
     :ivar applied: (sequence of the entry that brought the turn, own sequence) of early entries whose turn has come
     :ivar blocks: what happens to `block`, in order
@@ -53,7 +52,6 @@ class Changes:
     def __init__(self) -> None:
         self.position: Position | None = None
         self.is_torn = self.must_prove = False
-        self.unopened: set[str] = set()
         self.block_events = self.size_bytes = 0
         self.journal: list[Row] = []
         self.applied: list[tuple[int, int]] = []

@@ -91,14 +91,6 @@ async def read_ids(connection: AsyncConnection) -> dict[int, str]:
     return {row.id: row.name for row in rows}
 
 
-async def read_names(connection: AsyncConnection) -> list[str]:
-    """The instances that the projection knows, whatever its version is."""
-    async with _nothing_if_damaged():
-        if await _has(connection, instance):
-            return list(await connection.scalars(select(instance.c.name).order_by(instance.c.name)))
-    return []
-
-
 async def read_early(connection: AsyncConnection, of: InstanceRow) -> list[Entry]:
     """The entries of an instance that wait for their turn."""
     columns = journal.c

@@ -28,11 +28,4 @@ class ProjectionConflict(ProjectionError):
 
 
 class RebuildNeeded(Exception):
-    """The projection must be made again; the text says why. Never leaves this package.
-
-    :ivar name: an instance whose beginning is not in the log any more, where that is the reason
-    """
-
-    def __init__(self, why: str, *, name: str = "") -> None:
-        self.name = name
-        super().__init__(why)
+    """The projection must be made again; the text says why. Never leaves this package."""

@@ -32,11 +32,6 @@ class Fold:
         self._followed: dict[str, Followed] = {}
         self._next_id = 1
 
-    def epoch_of(self, name: str) -> int:
-        """The epoch that an instance is in; 0 where it was never opened."""
-        here = self._followed.get(name)
-        return here.state.epoch if here else 0
-
     @property
     def passed_over(self) -> int:
         """See the class."""
@@ -137,6 +132,5 @@ class Fold:
         changes.touched.add(here.name)  # the journal's row needs the instance's
         if event.epoch > state.epoch:
             changes.must_prove = True
-            changes.unopened.add(here.name)
         elif event.epoch == state.epoch and event.n > state.n:
             here.early.setdefault((event.epoch, event.n), entry.seq)

@@ -35,9 +35,9 @@ class Follower:
     :ivar last_seq: the log's last sequence when it was last asked
     """
 
-    def __init__(self, log: Log, store: Store, fold: Fold, meter: Meter, known: set[str]) -> None:
+    def __init__(self, log: Log, store: Store, fold: Fold, meter: Meter) -> None:
         self.last_seq = 0
-        self._log, self._store, self._fold, self._meter, self._known = log, store, fold, meter, known
+        self._log, self._store, self._fold, self._meter = log, store, fold, meter
         self._backlog: deque[Entry] = deque()
         self._failure: KvbmError | None = None
         self._asked_at = 0.0
@@ -96,7 +96,6 @@ class Follower:
         changes = await to_its_end(asyncio.to_thread(self._gather, entries))
         if changes.must_prove:
             await prove(self._log, self._store.position)
-            await self._look_for_beginnings(changes)
         if changes.journal:
             await self._store.write(changes)
             self._meter.add(len(changes.journal), changes.block_events)
@@ -115,15 +114,6 @@ class Follower:
                 return Changes()
         self._fold.settle(changes)
         return changes
-
-    async def _look_for_beginnings(self, changes: Changes) -> None:
-        """An epoch that never began may have begun in what was trimmed: then there is a snapshot."""
-        for name in changes.unopened - self._known:
-            snapshot = await self._log.load_snapshot(name)
-            if snapshot and snapshot.epoch > self._fold.epoch_of(name):
-                raise RebuildNeeded(
-                    f"the beginning of {name} was trimmed from the log, and it has a snapshot", name=name
-                )
 
     async def _publish(self, at: int) -> None:
         if self._store.position.seq >= at and not self._store.is_published:

@@ -8,16 +8,12 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
-
 import structlog
 
 from kvbm_events.log import Log
 from kvbm_events.schema.errors import LogGap
 from kvbm_nats.projection.backend import Store, backend_of
-from kvbm_nats.projection.contents import opened, read_names
-from kvbm_nats.projection.errors import ProjectionMissing, RebuildNeeded
+from kvbm_nats.projection.errors import RebuildNeeded
 from kvbm_nats.projection.fold import Fold
 from kvbm_nats.projection.follower import Follower
 from kvbm_nats.projection.meter import Meter, ProjectorStatus
@@ -32,16 +28,13 @@ class Projector:
     Args:
         log: the log; it is only read, and not closed
         url: `sqlite:///projection.db`, `postgresql://user@host/database`, or a path
-        instances: instances to look for where the log was trimmed and no projection knows them yet; others are found when
-            they write again
 
     Raises:
         InvalidCommand: that is no such URL.
     """
 
-    def __init__(self, log: Log, url: str, *, instances: Iterable[str] = ()) -> None:
+    def __init__(self, log: Log, url: str) -> None:
         self._log, self._backend = log, backend_of(url)
-        self._known = set(instances)
         self._meter = Meter()
         self._rebuilds, self._reason = 0, ""
         self._store: Store | None = None
@@ -79,7 +72,7 @@ class Projector:
                 store, self._fold = await self._start(reason)
                 self._store, start = store, store.position
                 try:
-                    self._follower = Follower(self._log, store, self._fold, self._meter, self._known)
+                    self._follower = Follower(self._log, store, self._fold, self._meter)
                     await self._follower.run(until)
                 except RebuildNeeded as cause:
                     if reason and store.position == start and isinstance(cause.__cause__, LogGap):
@@ -105,26 +98,13 @@ class Projector:
                 await store.close()
                 raise
             await store.close()
-            self._known |= await self._names_known(store)
         if reason:
             self._rebuilds, self._reason = self._rebuilds + 1, str(reason)
             logger.warning("projection: it is made again from the log", why=str(reason))
-            self._known |= {reason.name} if reason.name else set()
         store = await self._backend.create()
         try:
             has_hole = reason is not None and isinstance(reason.__cause__, LogGap)
-            return store, await begin(self._log, store, sorted(self._known), has_hole=has_hole)
+            return store, await begin(self._log, store, has_hole=has_hole)
         except BaseException:
             await store.close()
             raise
-
-    async def _names_known(self, store: Store) -> set[str]:
-        """The instances in this generation and in the published one."""
-        places = {store.place}
-        with suppress(ProjectionMissing):
-            places.add(self._backend.published())
-        names: set[str] = set()
-        for place in places:
-            async with opened(self._backend, place) as connection:
-                names.update(await read_names(connection))
-        return names

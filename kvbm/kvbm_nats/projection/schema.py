@@ -10,7 +10,7 @@ Rules
    the last segment: a random key costs what the size of one segment costs, not that of the table. A look-up visits every
    segment. A block's stay is from its entry to the next departure of its slot.
 3. Nothing is migrated. `meta.version` names the tables and the rules they were filled by; another one is another projection.
-   `meta.version` and `instance.name` keep their names in every version.
+   `meta.version` keeps its name in every version.
 """
 
 from __future__ import annotations

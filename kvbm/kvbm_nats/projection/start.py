@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
@@ -77,19 +77,18 @@ async def _state_of(log: Log, row: InstanceRow, until: int) -> State:
     return state
 
 
-async def begin(log: Log, store: Store, names: Iterable[str], *, has_hole: bool) -> Fold:
-    """Begin an empty generation: at the beginning of the log; or, where it was trimmed, one instance after the other.
+async def begin(log: Log, store: Store, *, has_hole: bool) -> Fold:
+    """Begin an empty generation: at the beginning of the log; or, where that was trimmed, one instance after the other.
 
     Args:
-        log: the log
+        log: the log; an instance that was trimmed begins with its oldest snapshot
         store: the empty generation
-        names: instances that may have been trimmed; those that were begin with their oldest snapshot
-        has_hole: whether the log of all instances is known to have one
+        has_hole: whether reading all instances is known to meet a hole
 
     Raises:
         LogGap: an instance was trimmed and no snapshot of it can be used.
     """
-    fold, names = Fold(), list(names)
+    fold, names = Fold(), await log.instances()
     if not has_hole and all([await _can_read(log, name, 0) for name in names]):
         return fold
     until = await log.last_seq()

@@ -37,7 +37,7 @@ def register(
     holder = desk.state.request(request)
     packed = check_keys(keys)
     runs = to_runs(slots)
-    if parent != ROOT:
+    if parent != ROOT and parent not in place.lineage.index:
         check_keys([parent])
     if not keys or len(keys) != len(slots):
         raise InvalidCommand(f"{len(keys)} keys for {len(slots)} slots", why="one key a slot, and at least one")
@@ -57,7 +57,7 @@ def _check_whole(tier: Tier, holder: Request, slots: list[int], runs: Runs, keys
     try:
         tier.slots.check(Step.REGISTERED, runs)
         holder.without(tier.name, runs)
-        check_keys_fit(tier, keys, slots, _existing(tier, keys), lambda at: keys[at - 1] if at else parent)
+        check_keys_fit(tier, [parent, *keys], keys, slots, _existing(tier, keys))
     except IllegalTransition as error:
         raise _refusal(holder.name, error) from error
 

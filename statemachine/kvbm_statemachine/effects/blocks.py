@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from kvbm_events.schema import Allocated, Registered, to_runs
 from kvbm_events.schema.errors import IllegalTransition
 from kvbm_statemachine.columns import Columns
@@ -35,7 +33,7 @@ def registered(state: State, event: Registered, columns: Columns | None = None) 
     keys, slots = columns.keys, columns.slots
     rest = request.without(event.tier, event.slots)
     existing = event.existing
-    check_keys_fit(tier, keys, slots, existing, lambda at: keys[at - 1] if at else event.parent)
+    check_keys_fit(tier, [event.parent, *keys], keys, slots, existing)
     request.keep(event.tier, rest)
     if existing:
         last = existing[-1][1] if existing[-1][0] == len(keys) - 1 else slots[-1]
@@ -48,14 +46,16 @@ def registered(state: State, event: Registered, columns: Columns | None = None) 
 
 
 def check_keys_fit(
-    tier: Tier, keys: list[str], slots: list[int], existing: list[tuple[int, int]], parent_at: Callable[[int], str]
+    tier: Tier, parents: list[str], keys: list[str], slots: list[int], existing: list[tuple[int, int]]
 ) -> None:
     """Whether these keys are new to the tier, except for the ones said to exist, which must be where they are said to.
+
+    `parents` has the key before each, position by position; it may go on.
 
     Raises:
         IllegalTransition: they are not; the message says which.
     """
-    index, named = tier.lineage.index, set(keys)
+    index, orphans, named = tier.lineage.index, tier.lineage.orphans, set(keys)
     if not keys or len(keys) != len(slots) or len(named) != len(keys):
         raise IllegalTransition(f"{len(keys)} keys for {len(slots)} slots of {tier.name}", why="one each, none twice")
     fresh = keys
@@ -64,7 +64,7 @@ def check_keys_fit(
         for at, slot in existing:
             if not 0 <= at < len(keys) or index.get(keys[at]) != slot:
                 raise IllegalTransition(f"key {at} exists in slot {slot} of {tier.name}", why="it does not")
-            if tier.lineage.parent_of(slot) != parent_at(at):
+            if tier.lineage.parent_of(slot) != parents[at]:
                 raise IllegalTransition(f"key {keys[at]}", why=f"its parent in {tier.name} is another one")
         if [at for at, _ in existing] != sorted(known):
             raise IllegalTransition("existing keys", why="they are not in the order of the keys, or one is named twice")
@@ -72,10 +72,10 @@ def check_keys_fit(
     if not index.keys().isdisjoint(fresh):
         twice = next(key for key in fresh if key in index)
         raise IllegalTransition(f"key {twice} is registered again in {tier.name}", why=f"it is in slot {index[twice]}")
-    adopting = tier.lineage.orphans.keys() & named
-    if adopting or parent_at(0) in named:
-        parents = {key: parent_at(at) for at, key in enumerate(keys) if key not in index}
-        _check_no_circle(tier, parents, adopting | {parent_at(0)})
+    adopting = orphans.keys() & named if orphans else set[str]()
+    if adopting or parents[0] in named:
+        above = {key: parent for key, parent in zip(keys, parents, strict=False) if key not in index}
+        _check_no_circle(tier, above, adopting | {parents[0]})
 
 
 def _check_no_circle(tier: Tier, parents: dict[str, str], starts: set[str]) -> None:

@@ -57,7 +57,7 @@ def completed(state: State, event: TransferCompleted, _columns: Columns | None =
     positions, slots = transfer.positions(event.slots), to_slots(event.slots)
     keys, existing = [transfer.keys[at] for at in positions], dict(event.existing)
     tier.slots.check(Step.ARRIVED, event.slots)
-    check_keys_fit(tier, keys, slots, event.existing, lambda at: transfer.parent_at(positions[at]))
+    check_keys_fit(tier, [transfer.parent_at(at) for at in positions], keys, slots, event.existing)
     request = state.requests.get(transfer.request) if transfer.kind == "onboard" else None
     start = 0
     for end in range(1, len(keys) + 1):

@@ -37,6 +37,10 @@ class Arc(BlockPolicy):
 
     def _enter(self, keys: list[str], slots: list[int]) -> None:
         once, often = self._ghosts
+        if once.isdisjoint(keys) and often.isdisjoint(keys):
+            self._blocks.join(_ONCE, slots)
+            self._forget()
+            return
         for key, slot in zip(keys, slots, strict=True):
             if key in once:
                 self._p = min(self.capacity, self._p + max(1, len(often) // len(once)))
@@ -51,9 +55,13 @@ class Arc(BlockPolicy):
         slot = self._blocks.first(queue, ends)
         return slot if slot != NO_SLOT else self._blocks.first(_OFTEN - queue, ends)
 
+    def _repeats(self, queue: int) -> int:
+        return self.capacity if queue == _OFTEN else max(1, self._blocks.sizes[_ONCE] - self._p)
+
     def _evict(self, chain: Chain, count: int) -> None:
-        for slot, key in zip(chain.slots[: -count - 1 : -1], chain.keys[: -count - 1 : -1], strict=True):
-            self._ghosts[self._blocks.queue_of[slot]].add(key)
+        slots, keys = chain.slots[: -count - 1 : -1], chain.keys[: -count - 1 : -1]
+        for ghosts, queue in zip(self._ghosts, (_ONCE, _OFTEN), strict=True):
+            ghosts.add([key for key, slot in zip(keys, slots, strict=True) if self._blocks.queue_of[slot] == queue])
         super()._evict(chain, count)
         self._forget()
 

@@ -32,6 +32,10 @@ class BlockPolicy(Policy):
     def _next(self, ends: LooseEnds) -> int:
         """Make the moves that come before the next eviction. The slot to evict; `NO_SLOT` if no block is loose."""
 
+    def _repeats(self, queue: int) -> int:  # noqa: ARG002 - for those that have several
+        """How many blocks, this one included, may leave a queue before `_next` could ask another."""
+        return self.capacity
+
     def _evict(self, chain: Chain, count: int) -> None:
         """The last `count` blocks of the chain leave for room."""
         self._blocks.leave(chain.slots[-count:])
@@ -62,10 +66,11 @@ class BlockPolicy(Policy):
         try:
             while count and (slot := self._next(ends)) != NO_SLOT:
                 chain = self.lineage.chain_of(slot)
-                size = found.pop()[1] if found and found[-1][0] is chain else 0
-                found.append((chain, size + 1))
-                self._take(ends, chain, slot)
-                count -= 1
+                slots = self._row(ends, chain, count)
+                before = found.pop()[1] if found and found[-1][0] is chain else 0
+                found.append((chain, before + len(slots)))
+                self._take(ends, chain, slots)
+                count -= len(slots)
         finally:
             blocks.undo()
         return found
@@ -83,16 +88,26 @@ class BlockPolicy(Policy):
         for chain, size in self.lineage.path(slot):
             yield chain.slots[size - 1 :: -1]
 
-    def _in_turn(self, chain: Chain, count: int) -> Iterator[tuple[int, str]]:
-        """The slots and keys that leave for room, each when the moves that come before its eviction are made."""
-        ends = LooseEnds(self.lineage)
-        for at in range(-1, -count - 1, -1):
-            self._next(ends)
-            yield chain.slots[at], chain.keys[at]
-            self._take(ends, chain, chain.slots[at])
+    def _in_turn(self, chain: Chain, count: int) -> Iterator[tuple[int, list[str]]]:
+        """The queue and the keys of blocks that leave for room, when the moves that come before are made."""
+        ends, blocks = LooseEnds(self.lineage), self._blocks
+        at = len(chain.slots) - 1
+        last = at - count
+        while at > last:
+            slot = chain.slots[at]
+            is_next = self._next(ends) == slot  # else another policy has chosen it
+            slots = self._row(ends, chain, at - last) if is_next else [slot]
+            yield blocks.queue_of[slot], chain.keys[at - len(slots) + 1 : at + 1][::-1]
+            self._take(ends, chain, slots)
+            at -= len(slots)
 
-    def _take(self, ends: LooseEnds, chain: Chain, slot: int) -> None:
-        self._blocks.leave((slot,))
-        end = ends.take_one(chain)
+    def _row(self, ends: LooseEnds, chain: Chain, most: int) -> list[int]:
+        """The next block, which is the end of the chain, and those before it that are sure to be next after it."""
+        end = ends.tail(chain, 1)[0]
+        return self._blocks.row(ends.tail(chain, min(most, self._repeats(self._blocks.queue_of[end]))))
+
+    def _take(self, ends: LooseEnds, chain: Chain, slots: list[int]) -> None:
+        self._blocks.leave(slots)
+        end = ends.end_after(chain, len(slots))
         if end != NO_SLOT:
             self._blocks.watch(end)

@@ -127,6 +127,16 @@ class BlockQueues:
                 return slot
         return NO_SLOT
 
+    def row(self, slots: list[int]) -> list[int]:
+        """The first of these blocks, and as many after it as stand behind each other in its queue without a move."""
+        queue_of, uses, stamps = self.queue_of, self.uses, self._stamps
+        queue, stamp = queue_of[slots[0]], stamps[slots[0]]
+        moves_at = self._moves_at[queue]
+        for at, slot in enumerate(slots):
+            if stamps[slot] != stamp + at or queue_of[slot] != queue or uses[slot] >= moves_at:
+                return slots[: max(at, 1)]
+        return slots
+
     def oldest(self, queue: int) -> int:
         """The block that joined a queue first, whether it has a move to make or not; the queue is not empty."""
         line, stamps, queue_of = self._lines[queue], self._stamps, self.queue_of

@@ -20,10 +20,13 @@ class Ghosts:
     def __contains__(self, key: str) -> bool:
         return key in self._keys
 
-    def add(self, key: str) -> None:
-        """A block was evicted."""
-        self._keys[key] = None
-        self._keys.move_to_end(key)
+    def isdisjoint(self, keys: Sequence[str]) -> bool:
+        """Whether none of these keys is known."""
+        return self._keys.keys().isdisjoint(keys)
+
+    def add(self, keys: Sequence[str]) -> None:
+        """Blocks were evicted; none of their keys is known, since a key is removed when it comes back."""
+        self._keys.update(dict.fromkeys(keys))
 
     def remove(self, key: str) -> bool:
         """Forget a key; whether it was known."""
@@ -40,5 +43,4 @@ class Ghosts:
 
     def load(self, packed: str) -> None:
         """Restore what `dump` gave."""
-        keys: Sequence[str] = unpack_keys(packed)
-        self._keys = OrderedDict.fromkeys(keys)
+        self._keys = OrderedDict(dict.fromkeys(unpack_keys(packed)))

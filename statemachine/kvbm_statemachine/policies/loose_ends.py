@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from kvbm_statemachine.lineage import NO_SLOT, Chain, Lineage
 
 
@@ -41,8 +43,15 @@ class LooseEnds:
         lifted[chain.parent_slot] = lifted.get(chain.parent_slot, 0) + 1
         return parent
 
-    def take_one(self, chain: Chain) -> int:
-        """Think the last block away. The slot that is an end now, of this chain or of its parent; `NO_SLOT` if none."""
-        chain = self.take(chain, 1) or chain
+    def tail(self, chain: Chain, most: int) -> list[int]:
+        """Blocks at the end of the chain that are not taken, the deepest first, up to `most`; none but the first pinned."""
+        end = len(chain.slots) - self._taken.get(chain.id, 0)
+        slots = chain.slots[max(0, end - most) : end][::-1]
+        pins = chain.pins
+        return [*slots[:1], *takewhile(lambda slot: slot not in pins, slots[1:])] if pins else slots
+
+    def end_after(self, chain: Chain, count: int) -> int:
+        """Think the last `count` blocks away. The slot that is an end now, be it of the parent; `NO_SLOT` if none is."""
+        chain = self.take(chain, count) or chain
         taken = self._taken.get(chain.id, 0)
         return chain.slots[-1 - taken] if taken < len(chain.slots) else NO_SLOT

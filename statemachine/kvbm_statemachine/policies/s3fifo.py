@@ -36,8 +36,14 @@ class S3Fifo(BlockPolicy):
             self._blocks.use(slots, _MOST_USES)
 
     def _enter(self, keys: list[str], slots: list[int]) -> None:
+        if self._ghosts.isdisjoint(keys):
+            self._blocks.join(_SMALL, slots)
+            return
         for key, slot in zip(keys, slots, strict=True):
             self._blocks.join(_MAIN if self._ghosts.remove(key) else _SMALL, (slot,))
+
+    def _repeats(self, queue: int) -> int:
+        return self.capacity if queue == _MAIN else max(1, self._blocks.sizes[_SMALL] - self._small_size + 1)
 
     def _next(self, ends: LooseEnds) -> int:
         blocks = self._blocks
@@ -52,9 +58,9 @@ class S3Fifo(BlockPolicy):
             blocks.move(slot, _MAIN, 0 if queue == _SMALL else blocks.uses[slot] - 1)
 
     def _evict(self, chain: Chain, count: int) -> None:
-        for slot, key in self._in_turn(chain, count):
-            if self._blocks.queue_of[slot] == _SMALL:
-                self._ghosts.add(key)
+        for queue, keys in self._in_turn(chain, count):
+            if queue == _SMALL:
+                self._ghosts.add(keys)
         self._ghosts.trim(self.capacity - self._small_size)
 
     def dump(self) -> Any:  # noqa: ANN401 - see `Policy.dump`

@@ -38,6 +38,12 @@ class FrequencySketch:
 
     def count(self, key: str) -> int:
         """How often a key was used lately; never too little, sometimes too much."""
-        mask, counters = self._width - 1, self.counters
-        digits: tuple[int, ...] = _ROWS.unpack(bytes.fromhex(key))
-        return min(counters[row * self._width + (part & mask)] for row, part in enumerate(digits))
+        counters, width = self.counters, self._width
+        mask = width - 1
+        one, two, three, four = _ROWS.unpack(bytes.fromhex(key))
+        return min(
+            counters[one & mask],
+            counters[width + (two & mask)],
+            counters[2 * width + (three & mask)],
+            counters[3 * width + (four & mask)],
+        )

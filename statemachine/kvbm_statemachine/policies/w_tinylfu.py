@@ -5,7 +5,7 @@ window, a hundredth of the tier; the main part is segmented: a block used while 
 protected part, four fifths, sends its oldest back. When room is wanted and the window is full, its oldest block and the
 one on probation compete: the newcomer goes unless it was used more often. Room is made before the blocks that need it
 are known, and a prompt may have more of them than the window: what is over its size waits there to compete when room is
-wanted next. Until the tier was full once, it joins the main part at once.
+wanted next. Until room was wanted for the first time, new blocks join the main part at once.
 """
 
 from __future__ import annotations
@@ -48,11 +48,8 @@ class WTinyLfu(BlockPolicy):
             blocks.move(blocks.oldest(_PROTECTED), _PROBATION, 0)
 
     def _enter(self, keys: list[str], slots: list[int]) -> None:
-        blocks = self._blocks
         self._sketch.add(keys)
-        blocks.join(_WINDOW, slots)
-        while not self._was_full and blocks.sizes[_WINDOW] > self._window_size:
-            blocks.move(blocks.oldest(_WINDOW), _PROBATION, 0)
+        self._blocks.join(_WINDOW if self._was_full else _PROBATION, slots)
 
     def _next(self, ends: LooseEnds) -> int:
         blocks = self._blocks
@@ -71,6 +68,9 @@ class WTinyLfu(BlockPolicy):
             self._admit(newcomer)
             if is_full:
                 return resident
+
+    def _repeats(self, queue: int) -> int:
+        return self.capacity if queue != _WINDOW and self._blocks.sizes[_WINDOW] < self._window_size else 1
 
     def _admit(self, slot: int) -> None:
         """A newcomer joins the main part, and with it the ancestors on which it stands."""
