@@ -15,12 +15,21 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import ROUNDS, Row, make_row
 from nats.aio.client import Client
 
+from harness import ROUNDS, Row, make_row
 from kvbm_nats.nats_server import NatsServer
 from kvbm_nats.publisher import Publisher
-from kvbm_nats.service.messages import AllocateCall, MatchAnswer, MatchCall, RegisterAnswer, RegisterCall, TierHit
+from kvbm_nats.service.messages import (
+    AllocateCall,
+    MatchAnswer,
+    MatchCall,
+    RegisterAnswer,
+    RegisterCall,
+    ReleaseAnswer,
+    ReleaseCall,
+    TierHit,
+)
 from kvbm_nats.service.wire import encode
 
 INSTANCE = "bench"
@@ -114,7 +123,7 @@ def _at(rounds: list[list[float]], part: float) -> list[float]:
 
 
 class _Sides:
-    """What is timed, ours and theirs. Each gives its seconds, without what must be done around it."""
+    """What is timed, ours and theirs. Each gives its seconds, without the release afterwards, which both sides do."""
 
     def __init__(self, kv: Publisher, nc: Client) -> None:
         self._kv, self._nc = kv, nc
@@ -163,7 +172,10 @@ class _Sides:
         first = encode(AllocateCall(client="c" * 16, number=10_000, epoch=1, request="r10000", count=BLOCKS))
         second = RegisterCall(client="c" * 16, number=10_000, epoch=1, request="r10000", slots=slots, keys=self._keys)
         answer = len(encode(RegisterAnswer(epoch=1, n=10_000, slots=slots)))
-        return await self._bare((first, answer), (encode(second), answer))
+        took_s = await self._bare((first, answer), (encode(second), answer))
+        last = encode(ReleaseCall(client="c" * 16, number=10_000, epoch=1, request="r10000", durable=False))
+        await self._bare((last, len(encode(ReleaseAnswer(epoch=1, n=10_000)))))
+        return took_s
 
     async def _bare(self, *exchanges: tuple[bytes, int]) -> float:
         started_s = time.perf_counter()

@@ -53,7 +53,14 @@ class Publisher:
 
     @classmethod
     async def connect(
-        cls, url: str, instance: str, *, client: str = "", timeout_s: float = 15.0, attempt_s: float = 5.0
+        cls,
+        url: str,
+        instance: str,
+        *,
+        client: str = "",
+        credentials: str = "",
+        timeout_s: float = 15.0,
+        attempt_s: float = 2.0,
     ) -> Self:
         """Connect to a server, and through it to the service that hosts the instance.
 
@@ -61,6 +68,7 @@ class Publisher:
             url: of a NATS server, or of several with commas between
             instance: which one
             client: a name of its own for this client; made up by default
+            credentials: a file with a user's JWT and seed; empty where the URL says it all
             timeout_s: how long a question is put again
             attempt_s: how long one attempt may take
 
@@ -69,7 +77,8 @@ class Publisher:
             InvalidCommand: the instance's or the client's name cannot be one.
         """
         client = client or secrets.token_hex(8)
-        connection = await Connection.open(url, LogOptions(name=f"kvbm client {client}", patience_s=CONNECT_S))
+        options = LogOptions(name=f"kvbm client {client}", credentials=credentials, patience_s=CONNECT_S)
+        connection = await Connection.open(url, options)
         self = cls(connection, Asker(connection.nc, instance, timeout_s=timeout_s, attempt_s=attempt_s), client)
         try:
             await self._renew(at_once=True)
@@ -234,7 +243,9 @@ class Publisher:
         self._number += 1
         return {"client": self.client, "number": self._number, "epoch": self._epoch, "durable": durable}
 
-    async def _ask(self, verb: str, call: msg.Call, kind: type[A], wait_s: float = 0.0, *, at_once: bool = False) -> A:
+    async def _ask(
+        self, verb: msg.Verb, call: msg.Call, kind: type[A], wait_s: float = 0.0, *, at_once: bool = False
+    ) -> A:
         answer = await self._asker.ask(verb, call, kind, wait_s=wait_s, at_once=at_once)
         self._epoch = max(self._epoch, answer.epoch)
         return answer

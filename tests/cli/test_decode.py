@@ -110,7 +110,7 @@ def test_what_is_no_event_is_trouble(kvbm, text, said):
 
 
 def test_an_event_of_endless_slots_is_not_expanded(kvbm):
-    done = kvbm("decode", body(schema.Allocated(**AT, tier="g1", request="r", slots=[(0, 2**60)])))
+    done = kvbm("decode", body(schema.Allocated(**AT, tier="g1", request="r", slots=[(0, BLOCKS_MAX + 1)])))
     assert (done.returncode, done.stdout) == (2, "")
     assert f"the limit is {BLOCKS_MAX}" in done.stderr
 

@@ -291,7 +291,8 @@ async def test_a_server_that_is_gone_is_unavailable_within_the_patience(nats_ser
 
 async def test_batches_that_an_operator_forbids_go_one_by_one(log: JetStreamLog, instance: str):
     await configure(log, allow_atomic=False)
-    await open_and_write(log, instance, 1, 600)
+    writer = await open_and_write(log, instance, 1, 600)
+    assert not writer._outbox.may_group
     await check_whole(log, instance, 1, 600)
 
 

@@ -55,6 +55,7 @@ async def test_a_writer_that_thought_it_was_alone_adapts(log: JetStreamLog, inst
         await writer.append([released(1, n)])
     await writer.settle()
     await append_and_settle(writer, small_events(1, 9, 300))
+    assert writer._outbox.is_serial
     assert await numbers(log, instance) == list(range(309))
 
 

@@ -1,12 +1,14 @@
 """match with onboard: what was found in lower tiers is in g1 before the answer, or the answer says why not."""
 
 import asyncio
+import threading
 
 import pytest
 
-from kvbm_events.schema.errors import InvalidCommand
+from kvbm_events.schema.errors import InvalidCommand, LogUnavailable
 from kvbm_tiers import MemoryMover, Report
 from support.chained_keys import prefix
+from support.service import TIMEOUT_S, HeldLog
 
 KEYS = prefix(range(8))
 
@@ -19,10 +21,16 @@ class Mover(MemoryMover):
         self.held = False
         self.lost = set()
         self._waiting = []
+        self._asked = threading.Event()
+
+    async def is_asked(self):
+        """Wait until it was told to bring something up, and holds it back."""
+        assert await asyncio.to_thread(self._asked.wait, TIMEOUT_S)
 
     def submit(self, job):
         if job.tier == "g1" and self.held:
             self._waiting.append(job)
+            self._asked.set()
         elif job.tier == "g1" and self.lost:
             bad = [slot for slot, key in zip(job.slots, job.keys, strict=True) if key in self.lost]
             good = [at for at, key in enumerate(job.keys) if key not in self.lost]
@@ -47,8 +55,7 @@ async def store_below(hosted, keys, tier="g2"):
     await hosted.ask("release", request="writer")
     for source, target in (("g1", "g2"), ("g2", "g3")):
         await hosted.ask("offload", keys=keys, source=source, tier=target, wait_s=30)
-        while (await hosted.ask("status"))["transfers"]:
-            pass
+        await hosted.until(lambda status: not status["transfers"])
         await hosted.ask("evict", keys=keys, tier=source)
         if target == tier:
             return
@@ -65,7 +72,7 @@ def mover():
 
 @pytest.fixture
 async def hosted(open_hosted, mover):
-    return await open_hosted(tiers="g1=16,g2=256,g3=256", mover=mover)
+    return await open_hosted(HeldLog(), tiers="g1=16,g2=256,g3=256", mover=mover)
 
 
 @pytest.mark.parametrize("tier", ["g2", "g3"])
@@ -115,10 +122,13 @@ async def test_what_another_request_brings_up_is_waited_for_and_held(hosted, mov
     await store_below(hosted, KEYS)
     mover.held = True
     asked = [asyncio.create_task(hosted.ask("match", request=f"r{i}", keys=KEYS, onboard=True)) for i in range(2)]
-    while (await hosted.ask("status"))["events"].get("Matched", 0) < 2:
-        pass
-    assert not any(each.done() for each in asked)
+    await hosted.until(lambda status: status["events"].get("Matched", 0) == 2)
+    await mover.is_asked()
+    hosted.log.held = True
     mover.let_go()
+    await hosted.until(lambda status: status["events"].get("OnboardCompleted"))
+    assert not any(each.done() for each in asked), "what is not stored yet was told as there"
+    hosted.log.let_go()
     answers = await asyncio.gather(*asked)
     assert [tiers_of(answer) for answer in answers] == [{"g1": 8}, {"g1": 8}]
     assert answers[0]["hits"] == answers[1]["hits"]
@@ -133,3 +143,13 @@ async def test_what_failed_is_never_told_as_there(hosted, mover):
     answer = await hosted.ask("match", request="r", keys=KEYS, onboard=True)
     assert tiers_of(answer) == {"g1": 5, "g2": 3}
     assert answer["note"] == "a transfer failed"
+
+
+async def test_who_waits_when_the_service_ends_is_told(hosted, mover):
+    await store_below(hosted, KEYS)
+    mover.held = True
+    waiting = asyncio.create_task(hosted.ask("match", request="r", keys=KEYS, onboard=True))
+    await hosted.until(lambda status: status["events"].get("OnboardStarted"))
+    await hosted.close()
+    with pytest.raises(LogUnavailable, match="closed"):
+        await waiting

@@ -1,6 +1,7 @@
 """The service as others find it: `nats micro ls`, `info` and `stats` ask what is asked here."""
 
 import json
+from typing import get_args
 
 import nats
 import pytest
@@ -8,7 +9,9 @@ from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
 
 from kvbm_events.schema.errors import UnknownRequest
 from kvbm_nats.publisher import Publisher
-from kvbm_nats.service.messages import VERBS
+from kvbm_nats.service.messages import Verb
+
+VERBS = get_args(Verb)
 
 
 @pytest.fixture

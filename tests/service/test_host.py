@@ -24,8 +24,7 @@ async def test_an_answer_comes_when_its_event_is_stored(open_hosted):
     hosted = await open_hosted(log)
     log.held = True
     asked = [asyncio.create_task(hosted.ask("allocate", request=f"r{i}", count=1)) for i in range(20)]
-    while (await hosted.ask("status"))["requests"] < 20:
-        pass  # all are decided, each after what was asked before
+    await hosted.until(lambda status: status["requests"] == 20)  # all are decided, each after what was asked before
     assert not any(each.done() for each in asked)
     log.let_go()
     assert sorted(answer["slots"][0] for answer in await asyncio.gather(*asked)) == list(range(20))
@@ -65,8 +64,7 @@ async def test_a_question_repeated_before_its_answer_is_done_once(open_hosted):
     hosted = await open_hosted(log)
     log.held = True
     asked = [asyncio.create_task(question(hosted, "allocate", number=7, request="r", count=3)) for _ in range(3)]
-    while not (await hosted.ask("status"))["requests"]:
-        pass
+    await hosted.until(lambda status: status["requests"])
     log.let_go()
     assert len(set(await asyncio.gather(*asked))) == 1
     assert (await hosted.ask("status"))["tiers"][0]["allocated"] == 3
@@ -170,8 +168,7 @@ async def test_who_hears_of_another_owner_says_nothing_more(open_hosted):
     hosted = await open_hosted(log)
     log.held = True
     waiting = asyncio.create_task(question(hosted, "allocate", number=1, request="r", count=1))
-    while not (await hosted.ask("status"))["requests"]:
-        pass
+    await hosted.until(lambda status: status["requests"])
     hosted.host.fence(2)
     assert await waiting is None
     assert await hosted.raw("status", b"") is None

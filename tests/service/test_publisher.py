@@ -14,9 +14,12 @@ from kvbm_events.schema.errors import (
     UnknownTier,
 )
 from kvbm_nats.publisher import Publisher
+from kvbm_nats.service.config import InstanceConfig, ServeConfig
 from kvbm_nats.service.messages import MAX_KEYS, claimed_subject, subject_of
 from kvbm_nats.service.micro import Endpoint
+from kvbm_nats.service.server import Server
 from support.chained_keys import prefix
+from support.service import HeldLog
 
 KEYS = prefix(range(8))
 
@@ -165,6 +168,23 @@ async def test_many_questions_at_once(kv):
     answers = await asyncio.gather(*(serve(number) for number in range(30)))
     assert len({tuple(slots) for slots in answers}) == 30
     assert (await kv.status()).requests == 0
+
+
+async def test_what_waits_for_the_log_holds_nothing_else_up(nats_url, instance):
+    log = HeldLog()
+    server = Server(
+        ServeConfig(url=nats_url, instances=[InstanceConfig(name=instance, namespace="m", tiers="g1=64")]), log
+    )
+    await server.start()
+    async with await Publisher.connect(nats_url, instance) as kv:
+        log.held = True
+        asked = [asyncio.create_task(kv.allocate(f"r{number}", 1)) for number in range(20)]
+        while (await kv.status()).requests < 20:
+            pass
+        assert not any(each.done() for each in asked)
+        log.let_go()
+        await asyncio.gather(*asked)
+    await server.stop()
 
 
 async def test_the_lease_is_renewed_while_the_client_is_silent(start_server, nats_url, instance):

@@ -68,14 +68,20 @@ class Hosted:
     """One instance over a log in memory, asked without NATS. Questions are numbered, and asked by client `c`."""
 
     def __init__(
-        self, log: MemoryLog, clock: Clock | None = None, *, tiers: str = TIERS, mover: Mover | None = None
+        self,
+        log: MemoryLog,
+        *,
+        name: str = "i",
+        namespace: str = NAMESPACE,
+        tiers: str = TIERS,
+        mover: Mover | None = None,
     ) -> None:
-        self.log, self.clock = log, clock or Clock()
+        self.log, self.clock, self._name = log, Clock(), name
         self.lost: list[Exception] = []
         self.reachable, self._closed = True, False
         self._number = 0
         self.host = InstanceHost(
-            InstanceConfig(name="i", namespace=NAMESPACE, tiers=tiers),
+            InstanceConfig(name=name, namespace=namespace, tiers=tiers),
             log,
             lease_s=LEASE_S,
             on_failed=lambda _host, error: self.lost.append(error),
@@ -106,6 +112,12 @@ class Hosted:
         answer: dict[str, Any] = msgspec.json.decode(reply.data)
         return answer
 
+    async def until(self, reached: Callable[[dict[str, Any]], object]) -> None:
+        """Ask for the status until it is as wanted."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while not reached(await self.ask("status")):
+                pass
+
     async def pass_time(self, seconds: float) -> None:
         """Let time go by, with a turn of the owner's every second."""
         while seconds > 0:
@@ -123,7 +135,7 @@ class Hosted:
     async def reasons(self) -> dict[str, str]:
         """Why each request was released."""
         found: dict[str, str] = {}
-        async for batch in self.log.read("i", until=await self.log.last_seq("i")):
+        async for batch in self.log.read(self._name, until=await self.log.last_seq(self._name)):
             events = [decode(entry.data) for entry in batch]
             found |= {event.request: event.reason for event in events if isinstance(event, Released)}
         return found

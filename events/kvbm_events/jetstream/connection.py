@@ -136,7 +136,7 @@ class Connection:
             reconnected_cb=self._on_found,
             closed_cb=self._on_lost,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # it is slept, so a fraction will do
+            reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type] # it is slept, so a fraction will do
             ping_interval=PING_INTERVAL_S,
             pending_size=PENDING_BYTES,
             user_credentials=self.options.credentials or None,

@@ -13,7 +13,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.micro.request import ERROR_CODE_HEADER
 
 from kvbm_events.schema.errors import InvalidCommand, LogUnavailable
-from kvbm_nats.service.messages import Call, subject_of
+from kvbm_nats.service.messages import Call, Verb, subject_of
 from kvbm_nats.service.wire import decode_answer, decode_error, encode
 
 T = TypeVar("T", bound=Struct)
@@ -33,7 +33,9 @@ class Asker:
         self.instance, self.timeout_s, self.attempt_s = instance, timeout_s, attempt_s
         self._nc = nc
 
-    async def ask(self, verb: str, question: Struct, kind: type[T], *, wait_s: float = 0.0, at_once: bool = False) -> T:
+    async def ask(
+        self, verb: Verb, question: Struct, kind: type[T], *, wait_s: float = 0.0, at_once: bool = False
+    ) -> T:
         """The answer.
 
         Args:
@@ -73,7 +75,7 @@ class Asker:
                 body = encode(structs.replace(question, attempt=attempt))
         raise self._unanswered(verb, why)
 
-    def _unanswered(self, verb: str, why: str) -> LogUnavailable:
+    def _unanswered(self, verb: Verb, why: str) -> LogUnavailable:
         return LogUnavailable(
             f"nobody answers for instance {self.instance!r}",
             why=f"{verb}: {why}",

@@ -91,7 +91,7 @@ class InstanceHost:
     def endpoints(self) -> list[EndpointPlan]:
         """Where the instance can be asked."""
         verbs = Verbs(self._owner, self._leases, self._clock)
-        handlers: dict[str, Handler] = {
+        handlers: dict[msg.Verb, Handler] = {
             "allocate": self._handler(msg.AllocateCall, verbs.allocate),
             "register": self._handler(msg.RegisterCall, verbs.register),
             "match": self._handler(msg.MatchCall, verbs.match),

@@ -19,7 +19,7 @@ from kvbm_events.subjects import check_instance
 SERVICE = "kvbm"
 """The name that `nats micro ls` shows."""
 PREFIX = "kvbm.svc"
-VERBS = ("allocate", "register", "match", "release", "offload", "onboard", "evict", "status", "renew")
+Verb = Literal["allocate", "register", "match", "release", "offload", "onboard", "evict", "renew", "status"]
 
 MAX_KEYS = 16_384
 """Keys, or slots, of one question: with the rest of it they stay under NATS's default limit of 1 MiB."""
@@ -203,7 +203,7 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
     hint: str = ""
 
 
-def subject_of(instance: str, verb: str) -> str:
+def subject_of(instance: str, verb: Verb) -> str:
     """Where an instance is asked. Raises InvalidCommand where the name cannot be one."""
     return f"{PREFIX}.{check_instance(instance)}.{verb}"
 

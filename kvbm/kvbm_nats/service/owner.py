@@ -156,7 +156,8 @@ class OwnerThread:
             ending = next((job for job in jobs if job.work is None), None)
             self._tell(self._deliver, [self._do(manager, job) for job in jobs if job.work is not None])
             if ending:
-                self._tell(self._deliver, [self._end(manager, ending)])
+                waiting = [_Done(wait.future, result=False, error=None, n=-1) for wait in self._waits]
+                self._tell(self._deliver, [*waiting, self._end(manager, ending)])
                 return
             self._take_turn(manager)
 

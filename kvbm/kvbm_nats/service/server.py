@@ -15,10 +15,10 @@ from functools import partial
 from importlib.metadata import version
 
 import structlog
+from msgspec import structs
 from nats.aio.msg import Msg
 
 from kvbm_events.jetstream import JetStreamLog
-from kvbm_events.jetstream import Options as LogOptions
 from kvbm_events.jetstream.connection import Connection
 from kvbm_nats.service.config import InstanceConfig, ServeConfig
 from kvbm_nats.service.host import InstanceHost, LogSource
@@ -65,7 +65,8 @@ class Server:
             LogUnavailable: no NATS server answers.
             KvbmError: an instance cannot be opened; then none is.
         """
-        self._connection = await Connection.open(self._config.url, LogOptions(name="kvbm serve", patience_s=PATIENCE_S))
+        options = structs.replace(self._config.log, name="kvbm serve", patience_s=PATIENCE_S)
+        self._connection = await Connection.open(self._config.url, options)
         self._micro = MicroService(self._connection.nc, SERVICE, version("kvbm-nats"), DESCRIPTION)
         try:
             await self._claim_all()
