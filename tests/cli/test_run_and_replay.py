@@ -1,8 +1,11 @@
 """`kvbm trace run` and `kvbm replay` on a real server: what they print, and their exit codes."""
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from functools import partial
 
 import msgspec
 import pytest
@@ -86,6 +89,21 @@ def test_replay_writes_a_projection_and_an_export(trace, nats_url, instance, tmp
     assert (tmp_path / "p.db").exists()
     lines = (tmp_path / "events.jsonl").read_text().splitlines()
     assert json.loads(lines[0])["event"]["type"] == "Opened"
+
+
+def test_a_projection_is_compared_with_the_log(trace, nats_server, instance, tmp_path):
+    assert run(trace, nats_server.url, instance, "--requests", "10", "--tiers", "g1=9000").returncode == 0
+    file = tmp_path / "p.db"
+    project = partial(kvbm, "project", "--into", str(file), url=nats_server.url, instance=instance)
+    assert project("--once").returncode == 0
+    same = project("--verify")
+    assert (same.returncode, same.stderr) == (0, "")
+    assert "equal: the tables are what the log says" in same.stdout
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("update tier set free = free - 1")
+    differs = project("--verify")
+    assert differs.returncode == 1, differs.stderr
+    assert f"differs: {instance}: tier g1: the table has" in differs.stdout
 
 
 def test_an_instance_without_events_is_trouble(nats_url, instance):
