@@ -49,7 +49,6 @@ from kvbm_statemachine.decide import (
     Hit,
     allocate,
     evict,
-    fail_transfer,
     match,
     offload,
     onboard,
@@ -98,8 +97,7 @@ class BlockManager:
         self._snapshot_n = 0
         self._closed = False
         evolve(self.state, opened)
-        for transfer in list(self.state.transfers):
-            fail_transfer(self._desk, transfer, reason="the owner was restarted")
+        self._offloader.begin()
 
     @classmethod
     def open(

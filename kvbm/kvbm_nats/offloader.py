@@ -10,10 +10,12 @@ from collections import deque
 from collections.abc import Sequence
 
 from kvbm_events.schema import TierName, TransferStarted
-from kvbm_events.schema.errors import UnknownTransfer
 from kvbm_statemachine.decide import Desk, complete_transfer, fail_transfer, offload
 from kvbm_statemachine.tier import Tier
+from kvbm_statemachine.transfers import Transfer
 from kvbm_tiers import Job, Mover, Report
+
+CHECKSUM_DIGITS = 16
 
 
 class Offloader:
@@ -38,6 +40,14 @@ class Offloader:
     def is_hiding(self) -> bool:
         """Whether something arrived that cannot be matched yet."""
         return bool(self._unproven)
+
+    def begin(self) -> None:
+        """Fail what owners before left open. Where the mover outlives its owner, the slots stay quarantined at first."""
+        state = self._desk.state
+        left = {transfer.id: [*transfer.open, *transfer.quarantined] for transfer in state.transfers.values()}
+        is_quiet = self._mover.begin(state.epoch, left)
+        for transfer in [t for t in state.transfers.values() if is_quiet or t.open]:
+            fail_transfer(self._desk, transfer.id, reason="the owner was restarted", stopped=is_quiet)
 
     def take(self, started: Sequence[TransferStarted]) -> None:
         """Give the mover these jobs, each when its event is acknowledged."""
@@ -89,30 +99,34 @@ class Offloader:
             )
 
     def _apply(self, report: Report) -> None:
-        try:
-            if report.reason:
-                fail_transfer(
-                    self._desk, report.transfer, reason=report.reason, slots=report.slots, stopped=report.stopped
-                )
-                return
-            tier, keys = self._arriving(report)
-            event = complete_transfer(
-                self._desk,
-                report.transfer,
-                slots=report.slots,
-                length_bytes=report.length_bytes,
-                checksums=report.checksums,
-            )
-        except UnknownTransfer:
-            return  # a second or late report: the transfer is over and said so
-        self.hidden.setdefault(tier, set()).update(keys)
-        self._unproven.append((event.n, tier, keys))
-        below = self._desk.state.tiers[tier]
-        self.offer(below, keys)
+        """Turn a report into events. What it says of slots whose end was told already is passed over."""
+        transfer = self._desk.state.transfers.get(report.transfer)
+        if transfer is None:
+            return
+        doubtful = [slot for slot in report.slots if slot in transfer.quarantined]
+        running = [at for at, slot in enumerate(report.slots) if slot in transfer.open]
+        if doubtful and report.stopped:
+            reason = report.reason or "arrived after it had failed"
+            fail_transfer(self._desk, transfer.id, reason=reason, slots=doubtful)
+        if running and report.reason:
+            slots = [report.slots[at] for at in running]
+            fail_transfer(self._desk, transfer.id, reason=report.reason, slots=slots, stopped=report.stopped)
+        elif running:
+            self._arrive(transfer, report, running)
 
-    def _arriving(self, report: Report) -> tuple[TierName, list[str]]:
-        transfer = self._desk.state.transfer(report.transfer)
-        return transfer.tier, [transfer.keys[transfer.open[slot]] for slot in report.slots if slot in transfer.open]
+    def _arrive(self, transfer: Transfer, report: Report, places: Sequence[int]) -> None:
+        slots, sums = [report.slots[at] for at in places], report.checksums
+        keys = [transfer.keys[transfer.open[slot]] for slot in slots]
+        event = complete_transfer(
+            self._desk,
+            transfer.id,
+            slots=slots,
+            length_bytes=report.length_bytes,
+            checksums="".join([sums[at * CHECKSUM_DIGITS : (at + 1) * CHECKSUM_DIGITS] for at in places]),
+        )
+        self.hidden.setdefault(transfer.tier, set()).update(keys)
+        self._unproven.append((event.n, transfer.tier, keys))
+        self.offer(self._desk.state.tiers[transfer.tier], keys)
 
     def _fail_overdue(self) -> None:
         """Past its deadline a transfer has failed; its slots stay quarantined until the mover says it stopped."""

@@ -4,8 +4,9 @@ import pytest
 
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema.errors import TierFull
-from kvbm_nats.manager import BlockManager
+from kvbm_nats.manager import BlockManager, Options
 from kvbm_nats.plan import parse_plan
+from kvbm_tiers import MemoryMover, Report
 from support.chained_keys import prefix
 
 
@@ -89,3 +90,101 @@ def test_a_tier_whose_blocks_are_all_held_refuses_and_says_why():
         owner.register("a", slots, prefix([1] * 8))
         with pytest.raises(TierFull, match="0 of 8 slots are free, 0 more can be evicted"):
             owner.allocate("b", 1)
+
+
+class ToldMover(MemoryMover):
+    """Reports what the test says. It outlives its owner: what owners before left is not known to be quiet."""
+
+    def __init__(self):
+        super().__init__({"g1": 8, "g2": 16})
+        self.reports, self.left = [], {}
+
+    def begin(self, epoch, left):  # noqa: ARG002 - a mover may not care which epoch
+        self.left = left
+        return not left
+
+    def submit(self, job):
+        self.job = job
+
+    def tell(self, slots, **how):
+        self.reports.append(Report(transfer=self.job.transfer, slots=slots, **how))
+
+    def poll(self):
+        reports, self.reports = self.reports, []
+        return reports
+
+
+def offload_four(owner):
+    keys = prefix([1] * 4)
+    slots = owner.allocate("a", 4)
+    owner.register("a", slots, keys)
+    owner.release("a")
+    owner.flush()
+    owner.maintain()
+    return keys
+
+
+def quarantined(owner):
+    return {tier.tier: tier.quarantined for tier in owner.status().tiers}["g2"]
+
+
+def test_what_arrives_after_its_deadline_clears_the_quarantine_and_is_not_found():
+    mover = ToldMover()
+    with open_owner("g1=8,g2=16", mover=mover, options=Options(transfer_timeout_s=0.0)) as owner:
+        keys = offload_four(owner)
+        owner.maintain()
+        assert quarantined(owner) == 4
+        mover.tell(mover.job.slots[:3], checksums="0" * 48)
+        owner.maintain()
+        assert quarantined(owner) == 1
+        mover.tell(mover.job.slots, reason="too slow")
+        owner.maintain()
+        assert not owner.state.transfers
+        assert owner.resident(keys, "g2") == 0
+        assert owner.check_integrity() == []
+
+
+def test_of_a_report_only_what_is_new_counts():
+    mover = ToldMover()
+    with open_owner("g1=8,g2=16", mover=mover) as owner:
+        keys = offload_four(owner)
+        one, two, three, four = mover.job.slots
+        sums = ["a" * 16, "b" * 16]
+        mover.tell([one], checksums=sums[0])
+        mover.tell([one, 99, two], checksums=sums[1] + sums[1] + sums[0])
+        mover.tell([one, two, three], reason="broken", stopped=False)
+        mover.tell([three], reason="still broken", stopped=False)
+        mover.tell([one, two, three, four], reason="over")
+        owner.maintain()
+        assert owner.resident(keys, "g2") == 2
+        assert not owner.state.transfers
+        assert owner.check_integrity() == []
+
+
+def test_a_mover_that_outlives_its_owner_says_when_slots_are_quiet():
+    log, mover = MemoryLog(), ToldMover()
+    plan = {"namespace": "n=1", "tiers": parse_plan("g1=8,g2=16")}
+    with BlockManager.open(log, "i", mover=mover, **plan) as owner:
+        keys = offload_four(owner)
+    slots = list(mover.job.slots)
+    for _ in range(2):  # a second owner finds them in quarantine already
+        with BlockManager.open(log, "i", mover=mover, **plan) as owner:
+            assert mover.left == {mover.job.transfer: slots}
+            assert quarantined(owner) == 4
+            assert owner.check_integrity() == []
+    with BlockManager.open(log, "i", mover=mover, **plan) as owner:
+        mover.tell(slots, checksums="0" * 64)
+        owner.maintain()
+        assert quarantined(owner) == 0
+        assert not owner.state.transfers
+        assert owner.resident(keys, "g2") == 0
+
+
+def test_a_mover_within_the_process_has_stopped_with_its_owner():
+    log = MemoryLog()
+    plan = {"namespace": "n=1", "tiers": parse_plan("g1=8,g2=16")}
+    with BlockManager.open(log, "i", mover=ToldMover(), **plan) as owner:
+        offload_four(owner)
+    with BlockManager.open(log, "i", **plan) as owner:
+        assert not owner.state.transfers
+        assert quarantined(owner) == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from xxhash import xxh3_64_hexdigest
 
@@ -25,6 +25,10 @@ class MemoryMover:
         """The bytes of one slot, to read and to write."""
         start = slot * self.block_bytes
         return memoryview(self.arenas[tier])[start : start + self.block_bytes]
+
+    def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:  # noqa: ARG002 - its copies ended with its process
+        """See `Mover.begin`."""
+        return True
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""

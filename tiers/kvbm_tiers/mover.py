@@ -8,7 +8,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -61,6 +61,18 @@ class Report(Struct, frozen=True, kw_only=True):
 
 class Mover(Protocol):
     """Copies blocks. Called from the owner's thread, and never blocks it."""
+
+    def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:
+        """An owner begins its epoch; before any job.
+
+        Args:
+            epoch: the owner's
+            left: transfers that owners before it left open, and their destination slots
+
+        Returns:
+            Whether nothing writes to these slots any more. If that is not known, reports that say `stopped` follow.
+        """
+        ...
 
     def submit(self, job: Job) -> None:
         """Take a job."""

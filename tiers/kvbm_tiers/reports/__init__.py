@@ -2,6 +2,7 @@
 
 from kvbm_tiers.reports.feed import ReportFeed
 from kvbm_tiers.reports.messages import (
+    CHECKSUM_DIGITS,
     Heartbeat,
     HeldTier,
     Hello,
@@ -12,7 +13,9 @@ from kvbm_tiers.reports.messages import (
     OpenQuestion,
     Place,
     Reported,
+    decode_answer,
     decode_message,
+    decode_question,
     encode,
     open_subject,
     place_of,
@@ -22,6 +25,7 @@ from kvbm_tiers.reports.messages import (
 from kvbm_tiers.reports.stream import REPORTS, ReportsOptions, ensure_reports
 
 __all__ = [
+    "CHECKSUM_DIGITS",
     "REPORTS",
     "Heartbeat",
     "HeldTier",
@@ -35,7 +39,9 @@ __all__ = [
     "ReportFeed",
     "Reported",
     "ReportsOptions",
+    "decode_answer",
     "decode_message",
+    "decode_question",
     "encode",
     "ensure_reports",
     "open_subject",

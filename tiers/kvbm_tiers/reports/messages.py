@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from kvbm_events.schema import MAX_BLOCKS, MAX_CAPACITY, Runs, TierName
+from kvbm_events.schema import MAX_BLOCKS, MAX_CAPACITY, Runs, TierName, total
 from kvbm_events.schema.errors import KvbmError
 from kvbm_events.subjects import check_instance
 
@@ -28,6 +28,7 @@ MAX_RANKS = 4096
 MAX_UNFINISHED = 65_536
 _MAX_N = 1 << 62
 
+T = TypeVar("T")
 Place = tuple[int, int]
 """`(epoch, n)` of an event."""
 Number = Annotated[int, Meta(ge=0, le=_MAX_N)]
@@ -127,6 +128,8 @@ _SUBJECT = re.compile(r"kvbm\.reports\.([A-Za-z0-9_-]+)\.([0-9]{1,4})\.(hello|he
 encode: Callable[[Message | OpenQuestion | OpenAnswer], bytes] = msgspec.json.Encoder().encode
 """A message as JSON bytes."""
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+_question_decoder = msgspec.json.Decoder(OpenQuestion)
+_answer_decoder = msgspec.json.Decoder(OpenAnswer)
 
 
 def decode_message(subject: str, data: bytes) -> tuple[int, Message]:
@@ -138,10 +141,7 @@ def decode_message(subject: str, data: bytes) -> tuple[int, Message]:
     match = _SUBJECT.fullmatch(subject)
     if not match:
         raise InvalidReport(f"{subject[:120]!r} is no subject of a worker's message")
-    try:
-        message = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidReport(f"{len(data)} bytes on {subject} are no message of a worker", why=str(error)) from error
+    message = _decode(_decoder, data, f"message on {subject}")
     rank = int(match[2])
     flaw = "" if _KINDS[type(message)] == match[3] else f"it is a {type(message).__name__}"
     if isinstance(message, Reported):
@@ -153,14 +153,36 @@ def decode_message(subject: str, data: bytes) -> tuple[int, Message]:
     return rank, message
 
 
+def decode_question(data: bytes) -> OpenQuestion:
+    """What a worker asks. Raises InvalidReport."""
+    question = _decode(_question_decoder, data, "worker's question")
+    if question.hello.rank >= question.hello.ranks:
+        raise InvalidReport(
+            "a worker's question is damaged", why=f"rank {question.hello.rank} of {question.hello.ranks}"
+        )
+    return question
+
+
+def decode_answer(data: bytes) -> OpenAnswer:
+    """What an owner answers. Raises InvalidReport."""
+    answer = _decode(_answer_decoder, data, "owner's answer")
+    for job in answer.jobs:
+        if flaw := _runs_flaw(job.slots):
+            raise InvalidReport("an owner's answer is damaged", why=flaw)
+    return answer
+
+
+def _decode(decoder: msgspec.json.Decoder[T], data: bytes, what: str) -> T:
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidReport(f"{len(data)} bytes are no {what}", why=str(error)) from error
+
+
 def _report_flaw(report: Reported) -> str:
-    blocks = 0
-    for first, count in report.slots:
-        if first < 0 or not 0 < count <= MAX_BLOCKS or first + count > MAX_CAPACITY:
-            return f"[{first}, {count}] is not a run of slots"
-        blocks += count
-    if blocks > MAX_BLOCKS:
-        return f"it speaks of {blocks} blocks, and a transfer has at most {MAX_BLOCKS}"
+    if flaw := _runs_flaw(report.slots):
+        return flaw
+    blocks = total(report.slots)
     if report.checksums and (
         len(report.checksums) != CHECKSUM_DIGITS * blocks or not re.fullmatch("[0-9a-f]*", report.checksums)
     ):
@@ -168,6 +190,15 @@ def _report_flaw(report: Reported) -> str:
     if not report.reason and not (report.stopped and blocks):
         return "blocks that arrived are named, and nobody writes to them any more"
     return ""
+
+
+def _runs_flaw(runs: Runs) -> str:
+    """What is wrong with runs that may come from anywhere: they must be small before they are expanded."""
+    for first, count in runs:
+        if first < 0 or not 0 < count <= MAX_BLOCKS or first + count > MAX_CAPACITY:
+            return f"[{first}, {count}] is not a run of slots"
+    blocks = total(runs)
+    return f"it speaks of {blocks} blocks, and a transfer has at most {MAX_BLOCKS}" if blocks > MAX_BLOCKS else ""
 
 
 def place_of(transfer: str) -> Place:
