@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +27,7 @@ from kvbm_tiers.worker import Worker, WorkerPlan
 from kvbm_tiers.worker import WorkerOptions as Habits
 from support.chained_keys import prefix
 
+SCRIPT = Path(__file__).parents[1] / "processes" / "worker.py"
 NAMESPACE = "model=m;block_tokens=16"
 TIERS = [TierSpec(tier="g1", capacity=32), TierSpec(tier="g2", capacity=64)]
 CAPACITIES = {spec.tier: spec.capacity for spec in TIERS}
@@ -27,6 +35,11 @@ BLOCK_BYTES = 64
 DEAD_AFTER_S = 2.0
 HEARTBEAT_S = 0.1
 TIMEOUT_S = 30.0
+
+
+def held_tiers() -> tuple[HeldTier, ...]:
+    """What the workers here have in their memory."""
+    return tuple(HeldTier(tier=tier, capacity=capacity) for tier, capacity in CAPACITIES.items())
 
 
 class StepMover(MemoryMover):
@@ -63,6 +76,70 @@ class StepMover(MemoryMover):
     def wait_submitted(self, count: int = 1) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.submitted) >= count, TIMEOUT_S)
+
+
+class FileMover(MemoryMover):
+    """Tiers as files that outlive their process, so that another one can see what was written."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(CAPACITIES, block_bytes=BLOCK_BYTES)
+        for tier, capacity in CAPACITIES.items():
+            with (Path(folder) / tier).open("a+b") as file:
+                file.truncate(capacity * BLOCK_BYTES)
+                self.arenas[tier] = mmap.mmap(file.fileno(), capacity * BLOCK_BYTES)  # type: ignore[assignment] # both are written as buffers
+
+
+class WorkerProcess:
+    """`tests/processes/worker.py`: a worker over files in a folder, to be killed and stopped.
+
+    :ivar heard: what it said until now
+    """
+
+    def __init__(
+        self, url: str, instance: str, folder: Path, *, rank: int = 0, ranks: int = 1, steps: str = ""
+    ) -> None:
+        command = [sys.executable, str(SCRIPT), url, instance, str(rank), str(ranks), str(folder), steps]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        assert self._process.stdin
+        assert self._process.stdout
+        self._told, self._said = self._process.stdin, self._process.stdout
+        self.heard: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        self._said.close()
+        with suppress(BrokenPipeError):
+            self._told.close()
+
+    def hear(self, word: str) -> Self:
+        """Read what it says up to a line that begins with the word."""
+        while line := self._said.readline():
+            self.heard.append(line.strip())
+            if line.startswith(word):
+                return self
+        raise AssertionError(f"it ended without saying {word!r}: {self.heard}")
+
+    def go_on(self) -> None:
+        """Let it take the step that it waits at."""
+        self._told.write("\n")
+        self._told.flush()
+
+    def kill(self) -> None:
+        """Kill it as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP, SIGCONT, SIGTERM."""
+        self._process.send_signal(number)
 
 
 class Site:
@@ -126,7 +203,7 @@ class Site:
             namespace=namespace,
             rank=rank,
             ranks=ranks,
-            tiers=tuple(HeldTier(tier=tier, capacity=capacity) for tier, capacity in CAPACITIES.items()),
+            tiers=held_tiers(),
         )
         habits = Habits(heartbeat_s=HEARTBEAT_S, stop_timeout_s=2.0)
         worker = Worker(self.url, plan, mover or StepMover(), habits)
@@ -136,12 +213,19 @@ class Site:
             assert worker.wait_ready(TIMEOUT_S), worker.failure
         return worker
 
-    def offload(self, owner: BlockManager, blocks: int = 4) -> tuple[list[str], list[str]]:
-        """Register a prompt that is new, which goes down by itself; its keys, and its transfers."""
+    def offload(
+        self, owner: BlockManager, blocks: int = 4, memory: MemoryMover | None = None
+    ) -> tuple[list[str], list[str]]:
+        """Register a prompt that is new, which goes down by itself; its keys, and its transfers.
+
+        Where the memory is given, each block of g1 is filled with what its key stands for.
+        """
         self._requests += 1
         request, keys = f"r{self._requests}", prefix([self._requests] * blocks)
         before = set(owner.state.transfers)
         slots = owner.allocate(request, blocks)
+        for slot, key in zip(slots, keys, strict=True) if memory else ():
+            memory.block("g1", slot)[:] = bytes_of(key)
         owner.register(request, slots, keys)
         owner.release(request)
         return keys, [transfer for transfer in owner.state.transfers if transfer not in before]
@@ -163,6 +247,18 @@ class Site:
         """Which transfers failed, why, and whether they had stopped, as the log has it."""
         owner.flush()
         return [(e.transfer, e.reason, e.stopped) for e in self.events() if isinstance(e, TransferFailed)]
+
+
+def bytes_of(key: str) -> bytes:
+    """What a block with this key must have in it."""
+    return bytes.fromhex(key) * (BLOCK_BYTES * 2 // len(key))
+
+
+def wrong_blocks(owner: BlockManager, memory: MemoryMover) -> list[str]:
+    """Keys of g2 that can be matched and whose bytes are others'."""
+    index = owner.state.tiers["g2"].lineage.index
+    hidden = owner._offloader.hidden.get("g2", set())
+    return [key for key, slot in index.items() if key not in hidden and memory.block("g2", slot) != bytes_of(key)]
 
 
 def pump_until(owner: BlockManager, reached: Callable[[], object], what: str = "") -> None:
