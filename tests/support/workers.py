@@ -230,23 +230,23 @@ class Site:
         owner.release(request)
         return keys, [transfer for transfer in owner.state.transfers if transfer not in before]
 
-    def events(self) -> list[AnyEvent]:
+    def events(self, after: int = 0) -> list[AnyEvent]:
         """The instance's events, from the log."""
 
         async def read() -> list[AnyEvent]:
             log = await JetStreamLog.connect(self.url)
             found: list[AnyEvent] = []
-            async for batch in log.read(self.instance, until=await log.last_seq(self.instance)):
+            async for batch in log.read(self.instance, after=after, until=await log.last_seq(self.instance)):
                 found += [decode(entry.data) for entry in batch]
             await log.close()
             return found
 
         return asyncio.run(read())
 
-    def failures(self, owner: BlockManager) -> list[tuple[str, str, bool]]:
+    def failures(self, owner: BlockManager, after: int = 0) -> list[tuple[str, str, bool]]:
         """Which transfers failed, why, and whether they had stopped, as the log has it."""
         owner.flush()
-        return [(e.transfer, e.reason, e.stopped) for e in self.events() if isinstance(e, TransferFailed)]
+        return [(e.transfer, e.reason, e.stopped) for e in self.events(after) if isinstance(e, TransferFailed)]
 
 
 def bytes_of(key: str) -> bytes:

@@ -21,6 +21,7 @@ from nats.errors import Error as NatsError
 from kvbm_events import jetstream
 from kvbm_events.jetstream.api import Api
 from kvbm_events.jetstream.connection import Connection
+from kvbm_events.jetstream.ending import end_tasks
 from kvbm_nats.workers.ledger import Ledger
 from kvbm_tiers import Job, Report
 from kvbm_tiers.reports import (
@@ -151,9 +152,7 @@ class WorkerMover:
         self._tasks = [asyncio.create_task(work) for work in (self._listen(feed), self._watch_silence())]
 
     async def _stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         if self._connection:
             await self._connection.close()
 

@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from kvbm_events import jetstream
 from kvbm_events.jetstream import JetStreamLog
+from kvbm_events.jetstream.ending import end_tasks
 from kvbm_events.schema.errors import KvbmError
 from kvbm_events.subjects import check_instance
 from kvbm_tiers.mover import Mover, Report
@@ -163,9 +164,7 @@ class Worker:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(tasks)
 
     def _hand_to(self, voice: Voice) -> Callable[[Report], None]:
         """What the hands call in their thread."""
