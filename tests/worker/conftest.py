@@ -2,6 +2,7 @@
 
 import pytest
 
+from support.service import Command
 from support.workers import Site
 
 
@@ -17,3 +18,11 @@ def own_site(nats_server, instance):
     """The same on a server that the test may kill."""
     with Site(nats_server.url, instance) as site:
         yield site
+
+
+@pytest.fixture
+async def commands():
+    """Commands that a failed test left behind are ended here."""
+    yield
+    for command in list(Command.alive):
+        await command.kill()

@@ -24,6 +24,7 @@ from kvbm_nats.service.config import InstanceConfig, ServeConfig
 from kvbm_nats.service.host import InstanceHost, LogSource
 from kvbm_nats.service.messages import SERVICE, claimed_subject
 from kvbm_nats.service.micro import Endpoint, MicroService
+from kvbm_nats.workers import WorkerMover, WorkerOptions
 
 PATIENCE_S = 10.0
 """How long to try for a first connection."""
@@ -121,6 +122,7 @@ class Server:
             lease_s=self._config.lease_s,
             on_failed=self._drop_soon,
             is_reachable=lambda: self._connection.connected,
+            mover=partial(self._hire, config) if config.workers else None,
         )
         self._hosted[config.name] = hosted = _Hosted(host)
         try:
@@ -131,6 +133,13 @@ class Server:
         subject = claimed_subject(config.name)
         await self._connection.nc.subscribe(subject, cb=partial(self._on_claimed, hosted))
         await self._connection.nc.publish(subject, str(hosted.epoch).encode())
+
+    def _hire(self, config: InstanceConfig) -> WorkerMover:
+        """Tier workers as the mover of an instance."""
+        connection = structs.replace(self._config.log, name="kvbm serve: reports", patience_s=PATIENCE_S)
+        options = WorkerOptions(dead_after_s=config.dead_after_s, connection=connection)
+        url, ranks = self._config.url, config.workers
+        return WorkerMover.connect(url, config.name, namespace=config.namespace, ranks=ranks, options=options)
 
     async def _on_claimed(self, hosted: _Hosted, message: Msg) -> None:
         if message.data.isdigit() and int(message.data) > hosted.epoch:

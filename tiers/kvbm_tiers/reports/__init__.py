@@ -3,6 +3,7 @@
 from kvbm_tiers.reports.feed import ReportFeed
 from kvbm_tiers.reports.messages import (
     CHECKSUM_DIGITS,
+    MAX_RANKS,
     Heartbeat,
     HeldTier,
     Hello,
@@ -26,6 +27,7 @@ from kvbm_tiers.reports.stream import REPORTS, ReportsOptions, ensure_reports
 
 __all__ = [
     "CHECKSUM_DIGITS",
+    "MAX_RANKS",
     "REPORTS",
     "Heartbeat",
     "HeldTier",

@@ -78,7 +78,7 @@ class Worker:
         self.failure: Exception | None = None
         self._url, self._plan, self._options = url, plan, options or WorkerOptions()
         self._mover = mover
-        self._ready = threading.Event()
+        self._is_ready, self._turned = False, threading.Event()
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=f"kvbm-worker-{plan.rank}", daemon=True)
@@ -87,10 +87,10 @@ class Worker:
         """Begin; `failure` tells later if that did not succeed."""
         self._thread.start()
 
-    def wait_ready(self, timeout_s: float) -> bool:
+    def wait_ready(self, timeout_s: float | None = None) -> bool:
         """Wait until an owner has said what is open, or the worker has ended; whether it is ready."""
-        self._ready.wait(timeout_s)
-        return self._ready.is_set() and self.failure is None
+        self._turned.wait(timeout_s)
+        return self._is_ready and self.failure is None
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for its end; whether it came in time."""
@@ -118,7 +118,7 @@ class Worker:
             self.failure = error
             if not isinstance(error, KvbmError):
                 _logger.exception("the worker ended")
-        self._ready.set()
+        self._turned.set()
 
     async def _live(self) -> None:
         options, plan = self._options, self._plan
@@ -154,7 +154,8 @@ class Worker:
 
         async def look() -> None:
             await eyes.meet_owner()
-            self._ready.set()
+            self._is_ready = True
+            self._turned.set()
             await eyes.follow()
 
         work = (look(), voice.speak(), voice.beat(self._options.heartbeat_s), hands.failed(), self._stopping.wait())
