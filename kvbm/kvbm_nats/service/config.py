@@ -25,7 +25,7 @@ from kvbm_nats.plan import parse_plan
 from kvbm_tiers.reports import MAX_RANKS
 
 MAX_INSTANCES = 64
-"""Instances of one service: each has two threads."""
+"""Instances of one service: each has two threads, and a third one where it has workers."""
 
 
 class InstanceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
