@@ -51,6 +51,8 @@ def _lineage_flaws(tier: Tier) -> Iterator[str]:
         blocks[expected] += len(chain.slots)
         if not chain.slots or len(chain.slots) != len(chain.keys):
             yield f"{tier.name}: chain {chain.id} has {len(chain.slots)} slots and {len(chain.keys)} keys"
+        if chain.condemned and lineage.loose(chain):
+            yield f"{tier.name}: chain {chain.id} is condemned, and {lineage.loose(chain)} slots of it are not free yet"
         for at, (key, slot) in enumerate(zip(chain.keys, chain.slots, strict=True)):
             if (
                 states[slot] != expected

@@ -93,5 +93,10 @@ def evictable(state: State, name: TierName) -> int:
     holders = [slot for request in state.requests.values() for slot in request.pins.get(name, ())]
     holders += [t.source_slot for t in state.transfers.values() if t.source == name and t.has_source]
     holders += [chain.parent_slot for chain in lineage.chains.values() if chain.condemned and chain.parent_slot >= 0]
-    held = {slot for holder in holders for chain, size in lineage.path(holder) for slot in chain.slots[:size]}
-    return len(set(lineage.index.values()) - held)
+    return len(set(lineage.index.values()) - held_slots(state, name, holders))
+
+
+def held_slots(state: State, name: TierName, holders: list[int]) -> set[int]:
+    """These slots of a tier and those of all their ancestors."""
+    paths = (path for holder in holders for path in state.tiers[name].lineage.path(holder))
+    return {slot for chain, size in paths for slot in chain.slots[:size]}

@@ -26,6 +26,8 @@ from kvbm_statemachine.transfers import Transfer
 
 Started = TypeVar("Started", OffloadStarted, OnboardStarted)
 
+_CHECKSUM_DIGITS = 16
+
 
 def offload(
     desk: Desk,
@@ -92,11 +94,16 @@ def complete_transfer(
 
     Raises:
         UnknownTransfer: it is over, or never was.
-        InvalidCommand: a slot is not under way in it.
+        InvalidCommand: a slot is not under way in it, or the checksums are not one for each slot.
     """
     state = desk.state
     transfer = state.transfer(transfer_id)
     arrived = _under_way(transfer, slots, set())
+    if length_bytes < 0 or (checksums and len(checksums) != _CHECKSUM_DIGITS * len(arrived)):
+        raise InvalidCommand(
+            f"{length_bytes} bytes and {len(checksums)} digits of checksums for {len(arrived)} blocks",
+            why=f"a length is not negative, and a checksum has {_CHECKSUM_DIGITS} digits",
+        )
     index = state.tiers[transfer.tier].lineage.index
     keys = [transfer.keys[transfer.open[slot]] for slot in arrived]
     kind = OffloadCompleted if transfer.kind == "offload" else OnboardCompleted

@@ -100,7 +100,7 @@ def _transfer(state: State, event: TransferCompleted | TransferFailed) -> Transf
     if event.tier != transfer.tier:
         raise IllegalTransition(f"{type(event).__name__} of {transfer.id}", why=f"it goes to {transfer.tier}")
     blocks = len(transfer.slots)
-    is_bounded = all(0 < count <= blocks for _, count in event.slots)
+    is_bounded = all(first >= 0 and 0 < count <= blocks for first, count in event.slots)
     if not event.slots or not is_bounded or len(set(to_slots(event.slots))) != total(event.slots):
         raise IllegalTransition(f"{type(event).__name__} of {transfer.id}", why="it names no slot, or one twice")
     return transfer
