@@ -26,6 +26,7 @@ def _tier_flaws(state: State, tier: Tier) -> Iterator[str]:
         yield f"{tier.name}: {counts} do not make {tier.spec.capacity} slots with {tier.slots.free} free"
     yield from _allocation_flaws(state, tier, counts)
     yield from _lineage_flaws(tier)
+    yield from _checksum_flaws(tier)
     yield from _pin_flaws(state, tier)
 
 
@@ -41,6 +42,13 @@ def _allocation_flaws(state: State, tier: Tier, counts: dict[str, int]) -> Itera
     keys = {transfer.keys[at] for transfer in arriving for at in transfer.open.values()}
     if keys != state.incoming[tier.name]:
         yield f"{tier.name}: keys on their way differ from those of its transfers"
+
+
+def _checksum_flaws(tier: Tier) -> Iterator[str]:
+    states = tier.slots.states
+    for slot in tier.checksums.known():
+        if states[slot] not in {SlotState.REGISTERED, SlotState.CONDEMNED}:
+            yield f"{tier.name}: slot {slot} has a checksum and no block"
 
 
 def _lineage_flaws(tier: Tier) -> Iterator[str]:

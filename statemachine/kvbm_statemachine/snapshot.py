@@ -22,7 +22,7 @@ from kvbm_statemachine.table import SlotState
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Kind, Transfer
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 """Goes up whenever a dump's form, or what `evolve` makes of the same events, changes: older dumps are not loaded."""
 
 
@@ -44,6 +44,7 @@ class TierDump(Struct):
     spec: TierSpec
     states: bytes
     seen: bytes
+    checksums: bytes
     next_chain: int
     chains: list[ChainDump]
     policy: Any
@@ -148,6 +149,7 @@ def _dump_tier(tier: Tier) -> TierDump:
         spec=tier.spec,
         states=bytes(tier.slots.states),
         seen=bytes(tier.seen),
+        checksums=bytes(tier.checksums.packed),
         next_chain=tier.lineage.next_id,
         chains=[
             ChainDump(c.id, c.base, c.parent_key, c.parent_slot, c.condemned, pack_keys(c.keys), to_runs(c.slots))
@@ -204,6 +206,7 @@ def _load_tier(dumped: TierDump) -> Tier:
     tier = Tier(dumped.spec)
     tier.slots.restore(dumped.states)
     tier.seen[:] = dumped.seen
+    tier.checksums.restore(dumped.checksums)
     for part in dumped.chains:
         if not are_within(part.slots, dumped.spec.capacity):
             raise ValueError(f"chain {part.id} has slots that {tier.name} has not")

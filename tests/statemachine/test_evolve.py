@@ -159,6 +159,7 @@ def test_a_registration_that_cannot_be(changes, said):
         ({"source_slots": [(1, 1), (0, 1), (2, 1)]}, "do not hold its keys"),
         ({"slots": [(0, 2)]}, "not one destination slot for each key"),
         ({"parent": key_at(5)}, "its first block has another parent"),
+        ({"checksums": "a" * 48}, "not those with which its source blocks came"),
         ({"keys": ""}, "do not hold its keys"),
     ],
 )

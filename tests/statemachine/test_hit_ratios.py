@@ -109,7 +109,7 @@ def test_lineage_lru_finds_what_an_lru_of_whole_prompts_finds():
 def test_a_parent_never_goes_before_its_child(policy):
     book, evicted = BlockBook(), 0
     desk, events = desk_of(spec("g1", CAPACITY, policy=policy))
-    book.parents["g1"] = {}
+    book.parents["g1"], book.sums["g1"] = {}, {}
     for keys in zipf_prompts(3, 1500):
         events.clear()
         serve(desk, keys)

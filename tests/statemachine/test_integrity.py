@@ -58,6 +58,7 @@ FAULTS = {
         chain for chain in state.tiers["g1"].lineage.chains.values() if chain.condemned
     ).pins.clear(),
     "condemned slots without a chain": lambda state: state.tiers["g1"].slots.states.__setitem__(9, SlotState.CONDEMNED),
+    "g2: slot 6 has a checksum and no block": lambda state: state.tiers["g2"].checksums.put([6], "a" * 16),
     "is an orphan though its parent": lambda state: setattr(chain(state, BRANCH[0]), "parent_slot", NO_SLOT),
     "does not hang on its parent": lambda state: setattr(chain(state, BRANCH[0]), "parent_key", key_at(9)),
     r"pins \(there, wanted\) by slot: \{1: \(2, 1\)\}": lambda state: state.requests["r"].pins.clear(),

@@ -104,6 +104,7 @@ CHANGES = {
     "a capacity that its bytes do not have": lambda parts: parts[TIER][0]["spec"].update(capacity=1 << 60),
     "a state that is none": lambda parts: parts[TIER][0].update(states=b"\x09" * 7),
     "too few counts": lambda parts: parts[TIER][0].update(seen=b""),
+    "checksums of some slots only": lambda parts: parts[TIER][1].update(checksums=b"\x01" * 8),
     "a policy that is none": lambda parts: parts[TIER][0]["spec"].update(policy="clairvoyant"),
     "an order that is none": lambda parts: parts[TIER][0].update(policy=["12345", []]),
     "an order of slots that are not there": lambda parts: parts[TIER][1].update(policy=[[[5, 1 << 60]]]),

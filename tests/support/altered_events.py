@@ -68,6 +68,8 @@ def _others(name: str, was: Any) -> list[Any]:
     """Other values for a field."""
     if name in {"slots", "source_slots"}:
         return list(_runs(was))
+    if name == "checksums":
+        return [was[16:], "f" * 16 + was[16:], "x" * len(was), was.upper()]
     if name in {"keys", "missed"}:
         return [was[32:], was[32:] + was[:32], key_at(9, 9) + was[32:], was + was[:32]]
     return _VALUES.get(name, [])

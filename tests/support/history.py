@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from kvbm_events.schema import ROOT, AnyEvent, TierName, TierSpec, to_slots
+from kvbm_events.schema import CHECKSUM_DIGITS, ROOT, AnyEvent, TierName, TierSpec, to_slots
 from kvbm_events.schema.errors import RefusedError
 from kvbm_statemachine import POLICIES, State, check_integrity, decide, digest, evolve, from_bytes, to_bytes
 from kvbm_statemachine.policies import Victims
@@ -133,7 +133,10 @@ class History(RuleBasedStateMachine):
     def complete(self, pick: int, part: int) -> None:
         transfer, slots = self._some_slots(pick, part)
         tier, waiting = self.state.transfers[transfer].tier, self.state.transfers[transfer].request
-        event = self._command(decide.complete_transfer, transfer, slots=slots)
+        under_way = self.state.transfers[transfer].open
+        named = [slot for slot in under_way if slots is None or slot in slots]
+        sums = "".join(self.state.transfers[transfer].keys[under_way[slot]][:CHECKSUM_DIGITS] for slot in named)
+        event = self._command(decide.complete_transfer, transfer, slots=slots, checksums=sums if pick % 3 else "")
         if event and waiting in self.state.requests:
             final = dict(enumerate(to_slots(event.slots))) | dict(event.existing)
             assert self._held(waiting, tier) >= set(final.values())
@@ -183,6 +186,9 @@ class History(RuleBasedStateMachine):
         assert check_integrity(self.state) == []
         matchable = {name: tier.lineage.index.keys() for name, tier in self.state.tiers.items()}
         assert matchable == {name: parents.keys() for name, parents in self.book.parents.items()}
+        for name, tier in self.state.tiers.items():
+            sums = {key: tier.checksums.of([slot]) for key, slot in tier.lineage.index.items()}
+            assert {key: each for key, each in sums.items() if each} == self.book.sums[name]
 
     @invariant()
     def folds_alike(self) -> None:
