@@ -32,9 +32,7 @@ def replay(policy: str, capacity: int, prompts: list[list[int]]) -> int:
     """How many blocks were found, one request after the other: look up, fill the rest, let go."""
     state = State()
     spec = TierSpec(tier="g1", capacity=capacity, policy=policy)
-    opened = decide.plan_opening(
-        state, namespace="n", owner="o", tiers=[spec], keep=[], requests="dropped", now_us=1
-    )
+    opened = decide.plan_opening(state, namespace="n", owner="o", tiers=[spec], keep=[], requests="dropped", now_us=1)
     evolve(state, opened)
     desk = decide.Desk(state, lambda _event: None, 1)
     return sum(serve(desk, [key_at(block) for block in prompt]) for prompt in prompts)
