@@ -47,7 +47,7 @@ class DiskSlab:
         """See `Store.read`."""
         count = os.preadv(self.fd, [block], self.offset(slot))
         if count < len(block):
-            raise OSError(errno.EIO, f"short read of slot {slot}: {count} of {len(block)} bytes")
+            raise OSError(errno.EIO, f"short read: {count} of {len(block)} bytes")
 
     def write(self, slot: int, block: memoryview) -> None:
         """See `Store.write`."""
@@ -55,7 +55,7 @@ class DiskSlab:
         while done < len(block):  # a short write is gone on with: the next one brings the errno
             count = os.pwritev(self.fd, [block[done:]], start + done)
             if count == 0:
-                raise OSError(errno.EIO, f"short write of slot {slot}: {done} of {len(block)} bytes")
+                raise OSError(errno.EIO, f"short write: {done} of {len(block)} bytes")
             done += count
 
     def sync(self) -> None:
