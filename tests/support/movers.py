@@ -8,14 +8,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from kvbm_events.schema import TierName
 from kvbm_tiers import Job, MemoryMover, Mover, Report
 from kvbm_tiers.cpu_device import CpuDevice
 from kvbm_tiers.disk_slab import DiskSlab
+from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.job_book import wall_clock_us
 from kvbm_tiers.layout import Layout
 from kvbm_tiers.memory import anonymous
+from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
 
@@ -31,6 +35,14 @@ KINDS: dict[str, tuple[TierName, TierName]] = {
     "thread g3-g2": ("g3", "g2"),
     "thread g1-g3": ("g1", "g3"),
     "thread g3-g1": ("g3", "g1"),
+    "nixl aio g2-g3": ("g2", "g3"),
+    "nixl aio g3-g2": ("g3", "g2"),
+    "nixl aio g1-g3": ("g1", "g3"),
+    "nixl aio g3-g1": ("g3", "g1"),
+    "nixl uring g2-g3": ("g2", "g3"),
+    "nixl uring g3-g2": ("g3", "g2"),
+    "nixl uring g1-g3": ("g1", "g3"),
+    "nixl uring g3-g1": ("g3", "g1"),
 }
 
 
@@ -56,8 +68,8 @@ def open_stores(folder: Path, layout: Layout, capacity: int = CAPACITY) -> dict[
 class Rig:
     """A mover, the two tiers that it moves between, and their bytes."""
 
-    def __init__(self, kind: str, folder: Path, layout: Layout) -> None:
-        self.kind, self.layout, self.clock = kind, layout, Clock()
+    def __init__(self, kind: str, folder: Path, layout: Layout, capacity: int = CAPACITY) -> None:
+        self.kind, self.layout, self.capacity, self.clock = kind, layout, capacity, Clock()
         self.source, self.tier = KINDS[kind]
         self.stores: dict[TierName, Store] = {}
         self.mover: Mover = self._open(folder)
@@ -65,9 +77,16 @@ class Rig:
 
     def _open(self, folder: Path) -> Mover:
         if self.kind.startswith("memory"):
-            return MemoryMover({"g1": CAPACITY, "g2": CAPACITY}, block_bytes=self.layout.block_bytes)
-        self.stores = open_stores(folder, self.layout)
-        return ThreadMover(self.stores, now_us=self.clock)
+            return MemoryMover({"g1": self.capacity, "g2": self.capacity}, block_bytes=self.layout.block_bytes)
+        self.stores = open_stores(folder, self.layout, self.capacity)
+        if self.kind.startswith("thread"):
+            return ThreadMover(self.stores, now_us=self.clock)
+        try:
+            return NixlPosixMover(self.stores, engine="uring" if "uring" in self.kind else "aio", now_us=self.clock)
+        except NixlUnavailable as error:
+            for store in self.stores.values():
+                store.close()
+            pytest.skip(f"NOT TESTED: {error}")
 
     def close(self) -> None:
         """The mover first, then what it moves between."""

@@ -6,6 +6,7 @@ from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.layout import Group, Layout
 from kvbm_tiers.memory_mover import MemoryMover
 from kvbm_tiers.mover import CORRUPT, Job, Mover, Report
+from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.presets import PRESETS, preset
 from kvbm_tiers.store import Opening, Store
 from kvbm_tiers.thread_mover import ThreadMover
@@ -21,6 +22,7 @@ __all__ = [
     "Layout",
     "MemoryMover",
     "Mover",
+    "NixlPosixMover",
     "Opening",
     "Report",
     "Store",

@@ -1,12 +1,13 @@
-"""What can be wrong with the memory of a tier.
+"""What can be wrong with the memory of a tier, and with what moves it.
 
 KvbmError
 ├── RefusedError
 │   └── NamespaceMismatch  what is kept there belongs to another model or layout (kvbm_events.schema.errors)
-└── StoreError
-    ├── StoreBusy          another process has it
-    ├── StoreFull          there is not enough room for it
-    └── StoreDamaged       it is missing, too short, or cannot be read
+├── StoreError
+│   ├── StoreBusy          another process has it
+│   ├── StoreFull          there is not enough room for it
+│   └── StoreDamaged       it is missing, too short, or cannot be read
+└── NixlUnavailable        NIXL is not installed, or does not start here
 """
 
 from __future__ import annotations
@@ -28,3 +29,7 @@ class StoreFull(StoreError):
 
 class StoreDamaged(StoreError):
     """The file, or the sidecar that says what is in it, is not as it was left."""
+
+
+class NixlUnavailable(KvbmError):
+    """NIXL is not installed, or its engine does not start here. `ThreadMover` does the same work without it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -72,3 +73,15 @@ def check_slot(slot: int, capacity: int) -> None:
     """
     if not 0 <= slot < capacity:
         raise IndexError(f"slot {slot} of a store of {capacity}")
+
+
+def one_layout(stores: Iterable[Store]) -> Layout:
+    """The layout that all of them have.
+
+    Raises:
+        NamespaceMismatch: they have several.
+    """
+    layout, *others = (store.layout for store in stores)
+    for other in others:
+        layout.check(other)
+    return layout

@@ -13,7 +13,7 @@ from kvbm_tiers.block_move import move, sync
 from kvbm_tiers.job_book import Batch, JobBook, Outcome, wall_clock_us
 from kvbm_tiers.memory import anonymous
 from kvbm_tiers.mover import Job, Report
-from kvbm_tiers.store import Store
+from kvbm_tiers.store import Store, one_layout
 
 logger = structlog.get_logger(__name__)
 BATCH_BYTES = 1 << 20
@@ -48,9 +48,7 @@ class ThreadMover:
             NamespaceMismatch: the stores are not of one layout.
         """
         self._stores, self._patience_s = dict(stores), patience_s
-        layout, *others = (store.layout for store in stores.values())
-        for other in others:
-            layout.check(other)
+        layout = one_layout(stores.values())
         self._slot_bytes = layout.slot_bytes
         self._book = JobBook(
             length_bytes=layout.block_bytes,

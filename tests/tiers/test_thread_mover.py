@@ -1,17 +1,12 @@
-"""What goes wrong under the thread mover, and what it says then."""
+"""The thread mover when its threads stall: deadlines, urgency, cancellation, limits, and its end."""
 
-import errno
-import os
 from threading import Event
 
 import pytest
 import structlog.testing
-from xxhash import xxh3_64_hexdigest
 
-from kvbm_events.schema.errors import NamespaceMismatch
-from kvbm_tiers import CORRUPT, CpuDevice, DiskSlab, HostArena, ThreadMover, preset
-from kvbm_tiers.mover import Job
-from support.movers import CAPACITY, Clock, Rig, collect, open_stores
+from kvbm_tiers import DiskSlab, HostArena, Job, ThreadMover, preset
+from support.movers import CAPACITY, Clock, collect
 
 TINY = preset("tiny")
 MINUTE_US = 60_000_000
@@ -168,106 +163,3 @@ def test_closing_does_not_wait_for_ever_and_says_what_is_stuck(gated):
         gated.mover.close()
     assert [line["threads"] for line in logs] == [["mover-0"]]
     assert gated.mover.poll() == []
-
-
-@pytest.fixture
-def down(tmp_path):
-    """Host to disk."""
-    rig = Rig("thread g2-g3", tmp_path, TINY)
-    yield rig
-    rig.close()
-
-
-@pytest.fixture
-def up(tmp_path):
-    """Disk to device, two hops."""
-    rig = Rig("thread g3-g1", tmp_path, TINY)
-    yield rig
-    rig.close()
-
-
-def reasons(reports):
-    return {slot: report.reason for report in reports for slot in report.slots}
-
-
-def test_a_cut_slab_fails_the_blocks_behind_the_cut(up, tmp_path):
-    sums = [xxh3_64_hexdigest(up.fill(slot)) for slot in range(8)]
-    os.truncate(tmp_path / "slab", 5 * TINY.slot_bytes + 100)
-    up.mover.submit(up.job(range(8), range(8), checksums=sums))
-    found = reasons(up.reports(8))
-    assert {slot for slot, reason in found.items() if not reason} == set(range(5))
-    assert found[6] == f"EIO: short read: 0 of {TINY.slot_bytes} bytes"
-
-
-def test_a_deleted_slab_takes_no_block(down, tmp_path):
-    down.fill(0)
-    (tmp_path / "slab").unlink()
-    down.mover.submit(down.job([0], [0]))
-    assert reasons(down.reports(1)) == {0: "ENOENT: the slab was deleted"}
-
-
-def test_a_bit_flipped_on_disk_is_found_and_not_brought_up(up, tmp_path):
-    data = up.fill(3)
-    with (tmp_path / "slab").open("r+b") as file:
-        file.seek(3 * TINY.slot_bytes + 7)
-        file.write(bytes((data[7] ^ 64,)))
-        os.fsync(file.fileno())
-    up.mover.submit(up.job([3], [5], checksums=[xxh3_64_hexdigest(data)]))
-    assert reasons(up.reports(1)) == {5: CORRUPT}
-    assert up.get(5) == bytes(TINY.block_bytes)
-
-
-def test_a_full_disk_is_named(small_disk, tmp_path):
-    capacity = 8
-    arena = HostArena(tmp_path / "arena", namespace="m=1", layout=TINY, capacity=capacity)
-    slab = DiskSlab(small_disk / "slab", namespace="m=1", layout=TINY, capacity=capacity)
-    os.truncate(small_disk / "slab", 0)
-    with pytest.raises(OSError, match="No space"), (small_disk / "other").open("wb", buffering=0) as other:
-        while True:
-            other.write(bytes(4096))
-    mover = ThreadMover({"g2": arena, "g3": slab})
-    job = Job(
-        transfer="1.1",
-        source="g2",
-        tier="g3",
-        source_slots=[0],
-        slots=[0],
-        keys=["0" * 32],
-        deadline_us=1 << 60,
-    )
-    mover.submit(job)
-    assert reasons(collect(mover, bool)) == {0: "ENOSPC: No space left on device"}
-    mover.close()
-    slab.close()
-    arena.close()
-
-
-def test_a_sync_that_fails_fails_the_whole_job(down, monkeypatch):
-    def fail(_fd):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr("kvbm_tiers.disk_slab.os.fdatasync", fail)
-    down.mover.submit(down.job([0, 1], [0, 1]))
-    assert reasons(down.reports(2)) == dict.fromkeys([0, 1], "EIO: Input/output error")
-
-
-def test_what_nobody_expected_is_a_failure_too(down, monkeypatch):
-    monkeypatch.setattr(down.stores["g3"], "write", lambda *_: 1 / 0)
-    down.mover.submit(down.job([0], [0]))
-    assert reasons(down.reports(1)) == {0: "ZeroDivisionError: division by zero"}
-
-
-def test_stores_of_two_layouts_are_refused(tmp_path):
-    stores = open_stores(tmp_path, TINY)
-    stores["g1"] = CpuDevice(preset("gpt-oss-20b"), 1)
-    with pytest.raises(NamespaceMismatch):
-        ThreadMover(stores)
-    stores["g2"].close()
-    stores["g3"].close()
-
-
-def test_a_job_whose_columns_differ_in_length_is_refused(down):
-    with pytest.raises(ValueError, match="not as many sources"):
-        down.job([0, 1], [0])
-    with pytest.raises(ValueError, match="not as many sources"):
-        down.job([0, 1], [0, 1], checksums=["0" * 16])
