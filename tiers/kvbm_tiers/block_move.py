@@ -32,15 +32,6 @@ def move(source: Store, source_slot: int, target: Store, slot: int, checksum: st
         return Outcome(reason=reason_of(error))
 
 
-def sync(store: Store) -> str:
-    """Sync a destination; why it cannot be relied on, or nothing."""
-    try:
-        store.sync()
-    except OSError as error:
-        return reason_of(error)
-    return ""
-
-
 def reason_of(error: Exception) -> str:
     """An error in a report's words, its number by name: `ENOSPC: No space left on device`."""
     if isinstance(error, OSError) and error.errno:

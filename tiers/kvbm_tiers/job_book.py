@@ -17,6 +17,7 @@ from kvbm_tiers.mover import Job, Report
 
 OVERDUE = "deadline passed"
 CANCELLED = "cancelled"
+_NEVER_US = 1 << 63
 
 
 def wall_clock_us() -> int:
@@ -70,6 +71,7 @@ class JobBook:
         self._batch_blocks, self._blocks_max, self._now_us = batch_blocks, blocks_max, now_us
         self._open: dict[str, _OpenJob] = {}
         self._blocks = 0
+        self._soonest_us = _NEVER_US  # no open job has an earlier deadline
         self._urgent, self._other = deque[_OpenJob](), deque[_OpenJob]()
         self._reports: list[Report] = []
         self._changed = Condition()
@@ -88,6 +90,7 @@ class JobBook:
                 return
             self._open[job.transfer] = entry
             self._blocks += len(job.slots)
+            self._soonest_us = min(self._soonest_us, job.deadline_us)
             (self._urgent if job.is_onboard else self._other).append(entry)
             self._changed.notify(len(entry.waiting))
 
@@ -133,9 +136,8 @@ class JobBook:
     def poll(self) -> list[Report]:
         """See `Mover.poll`."""
         with self._changed:
-            now = self._now_us()
-            for entry in [e for e in self._open.values() if not e.given_up and e.job.deadline_us < now]:
-                self._give_up(entry, OVERDUE)
+            if self._soonest_us < (now := self._now_us()):
+                self._give_up_overdue(now)
             reports, self._reports = self._reports, []
             return reports
 
@@ -154,6 +156,12 @@ class JobBook:
             for entry in self._open.values():
                 entry.given_up = entry.given_up or "closed"
             self._changed.notify_all()
+
+    def _give_up_overdue(self, now: int) -> None:
+        for entry in [e for e in self._open.values() if not e.given_up and e.job.deadline_us < now]:
+            self._give_up(entry, OVERDUE)
+        still = (entry.job.deadline_us for entry in self._open.values() if not entry.given_up)
+        self._soonest_us = min(still, default=_NEVER_US)
 
     def _give_up(self, entry: _OpenJob, why: str) -> None:
         """Nothing of it begins any more; what runs is in doubt until it has ended."""

@@ -1,6 +1,6 @@
 """The mover between memory and disk by NIXL's POSIX engine: many blocks a transfer, few threads, no copy on the way.
 
-    taker: a batch, hashed ──▶ owner: posts and polls ──▶ settlers: hashed, reported, synced
+    taker: a batch, hashed ──▶ owner: posts and polls ──▶ settlers: hashed, then synced and reported
        ▲                                                     │
        └───────────────────── lanes ◀────────────────────────┘
 
@@ -21,7 +21,6 @@ from threading import Thread
 import structlog
 
 from kvbm_events.schema import TierName
-from kvbm_tiers.block_move import sync
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.flight import Flight
 from kvbm_tiers.host_arena import HostArena
@@ -30,6 +29,7 @@ from kvbm_tiers.memory import address_of, anonymous
 from kvbm_tiers.mover import Job, Report
 from kvbm_tiers.nixl_agent import Engine, NixlTransferFailed, PosixAgent
 from kvbm_tiers.store import Store, one_layout
+from kvbm_tiers.syncer import Syncer
 
 logger = structlog.get_logger(__name__)
 LANES = 4
@@ -79,6 +79,7 @@ class NixlPosixMover:
         self._owner.start()
         started.result()
         self._settlers = ThreadPoolExecutor(2, thread_name_prefix="nixl-settler")
+        self._syncer = Syncer(self._book, self._stores)
         self._taker = Thread(target=self._take, name="nixl-taker", daemon=True)
         self._taker.start()
 
@@ -104,6 +105,7 @@ class NixlPosixMover:
         self._ready.put(None)
         self._owner.join()
         self._settlers.shutdown()
+        self._syncer.close(self._patience_s)
 
     def _take(self) -> None:
         while (lane := self._lanes.get()) is not None and (batch := self._book.take()):
@@ -179,4 +181,4 @@ class NixlPosixMover:
         outcomes = [] if batch.is_given_up else flight.settle()
         self._lanes.put(lane)
         if self._book.finish(batch, outcomes):
-            self._book.conclude(batch, sync(self._stores[batch.job.tier]))
+            self._syncer.conclude(batch)

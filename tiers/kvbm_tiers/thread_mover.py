@@ -9,11 +9,12 @@ from threading import Thread
 import structlog
 
 from kvbm_events.schema import TierName
-from kvbm_tiers.block_move import move, sync
+from kvbm_tiers.block_move import move
 from kvbm_tiers.job_book import Batch, JobBook, Outcome, wall_clock_us
 from kvbm_tiers.memory import anonymous
 from kvbm_tiers.mover import Job, Report
 from kvbm_tiers.store import Store, one_layout
+from kvbm_tiers.syncer import Syncer
 
 logger = structlog.get_logger(__name__)
 BATCH_BYTES = 1 << 20
@@ -30,7 +31,7 @@ class ThreadMover:
         self,
         stores: Mapping[TierName, Store],
         *,
-        threads: int = 4,
+        threads: int = 8,
         blocks_max: int = 1 << 16,
         patience_s: float = 10.0,
         now_us: Callable[[], int] = wall_clock_us,
@@ -56,6 +57,7 @@ class ThreadMover:
             blocks_max=blocks_max,
             now_us=now_us,
         )
+        self._syncer = Syncer(self._book, self._stores)
         self._threads = [Thread(target=self._work, name=f"mover-{at}", daemon=True) for at in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -79,14 +81,17 @@ class ThreadMover:
         deadline = time.monotonic() + self._patience_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        if stuck := [thread.name for thread in self._threads if thread.is_alive()]:
-            logger.warning("threads are stuck in a read or write; their blocks stay as they are", threads=stuck)
+        stuck = [thread.name for thread in self._threads if thread.is_alive()]
+        if not self._syncer.close(self._patience_s):
+            stuck.append("syncer")
+        if stuck:
+            logger.warning("threads are stuck in a system call, and go on with what they have begun", threads=stuck)
 
     def _work(self) -> None:
         bounce = anonymous(self._slot_bytes)
         while batch := self._book.take():
             if self._book.finish(batch, self._move(batch, bounce)):
-                self._book.conclude(batch, sync(self._stores[batch.job.tier]))
+                self._syncer.conclude(batch)
 
     def _move(self, batch: Batch, bounce: memoryview) -> list[Outcome]:
         job, outcomes = batch.job, list[Outcome]()
