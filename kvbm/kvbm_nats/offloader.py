@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Sequence
 
 from kvbm_events.schema import TierName, TransferStarted
-from kvbm_events.schema.errors import UnknownTransfer
 from kvbm_statemachine.decide import Desk, complete_transfer, fail_transfer, offload
 from kvbm_statemachine.tier import Tier
 from kvbm_tiers import Job, Mover, Report
@@ -89,30 +88,32 @@ class Offloader:
             )
 
     def _apply(self, report: Report) -> None:
-        try:
-            if report.reason:
-                fail_transfer(
-                    self._desk, report.transfer, reason=report.reason, slots=report.slots, stopped=report.stopped
-                )
-                return
-            tier, keys = self._arriving(report)
-            event = complete_transfer(
-                self._desk,
-                report.transfer,
-                slots=report.slots,
-                length_bytes=report.length_bytes,
-                checksums=report.checksums,
-            )
-        except UnknownTransfer:
-            return  # a second or late report: the transfer is over and said so
+        """Write what a report says of blocks that are under way, or in doubt. Of others it is a second or late one."""
+        transfer = self._desk.state.transfers.get(report.transfer)
+        if not transfer:
+            return
+        late = [slot for slot in report.slots if slot in transfer.quarantined]
+        if late and report.stopped:
+            fail_transfer(self._desk, transfer.id, reason=report.reason or "arrived too late", slots=late)
+        at = [place for place, slot in enumerate(report.slots) if slot in transfer.open]
+        slots = [report.slots[place] for place in at]
+        if not slots:
+            return
+        if report.reason:
+            fail_transfer(self._desk, transfer.id, reason=report.reason, slots=slots, stopped=report.stopped)
+            return
+        tier, keys = transfer.tier, [transfer.keys[transfer.open[slot]] for slot in slots]
+        event = complete_transfer(
+            self._desk,
+            transfer.id,
+            slots=slots,
+            length_bytes=report.length_bytes,
+            checksums="".join(report.checksums[place * 16 : place * 16 + 16] for place in at),
+        )
         self.hidden.setdefault(tier, set()).update(keys)
         self._unproven.append((event.n, tier, keys))
         below = self._desk.state.tiers[tier]
         self.offer(below, keys)
-
-    def _arriving(self, report: Report) -> tuple[TierName, list[str]]:
-        transfer = self._desk.state.transfer(report.transfer)
-        return transfer.tier, [transfer.keys[transfer.open[slot]] for slot in report.slots if slot in transfer.open]
 
     def _fail_overdue(self) -> None:
         """Past its deadline a transfer has failed; its slots stay quarantined until the mover says it stopped."""

@@ -1,11 +1,13 @@
 """What goes down by itself, by the admission of the tier below."""
 
+import msgspec
 import pytest
 
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema.errors import TierFull
-from kvbm_nats.manager import BlockManager
+from kvbm_nats.manager import BlockManager, Options
 from kvbm_nats.plan import parse_plan
+from kvbm_tiers import MemoryMover, Report
 from support.chained_keys import prefix
 
 
@@ -89,3 +91,43 @@ def test_a_tier_whose_blocks_are_all_held_refuses_and_says_why():
         owner.register("a", slots, prefix([1] * 8))
         with pytest.raises(TierFull, match="0 of 8 slots are free, 0 more can be evicted"):
             owner.allocate("b", 1)
+
+
+class LateMover(MemoryMover):
+    """Keeps its reports until they are asked for, and says before that its jobs are in doubt."""
+
+    doubts = ()
+    held = ()
+
+    def poll(self):
+        self.held = [*self.held, *super().poll()]
+        doubts, self.doubts = self.doubts, ()
+        return list(doubts)
+
+    def let_go(self):
+        self._reports, self.held = self.held, ()
+        return MemoryMover.poll(self)
+
+
+@pytest.mark.parametrize("reason", ["", "deadline passed"])
+def test_reports_that_come_after_the_owner_gave_up_free_the_slots_and_nothing_else(reason):
+    mover = LateMover({"g1": 8, "g2": 8})
+    options = Options(transfer_timeout_s=0.001)
+    with BlockManager.open(
+        MemoryLog(), "late", namespace="n=1", tiers=parse_plan("g1=8,g2=8"), mover=mover, options=options
+    ) as owner:
+        slots = owner.allocate("a", 4)
+        owner.register("a", slots, prefix([1] * 4))
+        owner.release("a")
+        (transfer,) = owner.state.transfers.values()
+        assert not owner.wait_transfers([transfer.id], timeout_s=0.1)
+        assert len(transfer.quarantined) == 4, "the owner's deadline has passed"
+        mover.doubts = [Report(transfer=transfer.id, slots=transfer.slots, reason="deadline passed", stopped=False)]
+        owner.match("b", prefix([1] * 4))
+        assert len(transfer.quarantined) == 4
+        (report,) = mover.let_go()
+        mover.doubts = [msgspec.structs.replace(report, reason=reason), report]
+        owner.match("c", prefix([1] * 4))
+        assert not owner.state.transfers
+        assert owner.resident(prefix([1] * 4), "g2") == 0
+        assert owner.check_integrity() == []
