@@ -7,12 +7,13 @@ arrived can be matched once its `…Completed` event is acknowledged; until then
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from kvbm_events.schema import TierName, TransferStarted
-from kvbm_statemachine.decide import Desk, complete_transfer, fail_transfer, offload
+from kvbm_statemachine.decide import Desk, complete_transfer, evict, fail_transfer, offload
 from kvbm_statemachine.tier import Tier
-from kvbm_tiers import Job, Mover, Report
+from kvbm_statemachine.transfers import Transfer
+from kvbm_tiers import CORRUPT, Job, Mover, Report
 
 
 class Offloader:
@@ -93,6 +94,8 @@ class Offloader:
         if not transfer:
             return
         late = [slot for slot in report.slots if slot in transfer.quarantined]
+        if report.reason == CORRUPT:
+            self._evict_corrupt(transfer, {*transfer.open, *late}.intersection(report.slots))
         if late and report.stopped:
             fail_transfer(self._desk, transfer.id, reason=report.reason or "arrived too late", slots=late)
         at = [place for place, slot in enumerate(report.slots) if slot in transfer.open]
@@ -114,6 +117,13 @@ class Offloader:
         self._unproven.append((event.n, tier, keys))
         below = self._desk.state.tiers[tier]
         self.offer(below, keys)
+
+    def _evict_corrupt(self, transfer: Transfer, slots: Collection[int]) -> None:
+        """The source has other bytes than it had: it goes, with all that stands on it, before anybody else finds it."""
+        source = self._desk.state.tiers.get(transfer.source)
+        if source and transfer.has_source and not source.observed:
+            keys = [key for slot, key in zip(transfer.slots, transfer.keys, strict=True) if slot in slots]
+            evict(self._desk, source.name, keys, reason="corrupt", actor="mover")
 
     def _fail_overdue(self) -> None:
         """Past its deadline a transfer has failed; its slots stay quarantined until the mover says it stopped."""

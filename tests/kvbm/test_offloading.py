@@ -131,3 +131,25 @@ def test_reports_that_come_after_the_owner_gave_up_free_the_slots_and_nothing_el
         assert not owner.state.transfers
         assert owner.resident(prefix([1] * 4), "g2") == 0
         assert owner.check_integrity() == []
+
+
+def test_a_corrupt_block_is_evicted_and_never_loaded_and_the_rest_is():
+    mover = MemoryMover({"g1": 8, "g2": 8})
+    with BlockManager.open(
+        MemoryLog(), "corrupt", namespace="n=1", tiers=parse_plan("g1=8,g2=8"), mover=mover
+    ) as owner:
+        keys = prefix([1] * 4)
+        serve(owner, "a", keys)
+        owner.evict(keys, tier="g1")
+        damaged = owner.state.tiers["g2"].lineage.index[keys[2]]
+        mover.block("g2", damaged)[5] ^= 1
+        owner.match("b", keys)
+        assert owner.wait_transfers(owner.onboard("b", keys))
+        assert [(hit.tier, len(hit.slots)) for hit in owner.match("c", keys)] == [("g1", 2)]
+        assert owner.resident(keys, "g2") == 2
+        assert owner.status().evicted["g2"] == 2, "the corrupt one, and the one that stands on it"
+        owner.release("b")
+        owner.release("c")
+        assert owner.check_integrity() == []
+        serve(owner, "d", keys)
+        assert owner.resident(keys, "g2") == 4, "what was computed anew goes down again"

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from kvbm_events.schema import TierName, TransferStarted, to_slots, unpack_keys
+from kvbm_events.schema import TierName, TransferStarted, to_slots, unpack_checksums, unpack_keys
 
 CORRUPT = "corrupt"
 """The reason of a block whose bytes are not those that its checksum was made of."""
@@ -44,17 +44,18 @@ class Job(Struct, frozen=True, kw_only=True):
             raise ValueError(f"transfer {self.transfer}: {len(self.slots)} slots, but not as many sources or checksums")
 
     @classmethod
-    def of(cls, event: TransferStarted, checksums: Sequence[str] = ()) -> Job:
+    def of(cls, event: TransferStarted) -> Job:
         """The job that an event orders."""
+        keys = unpack_keys(event.keys)
         return cls(
             transfer=event.transfer,
             source=event.source,
             tier=event.tier,
             source_slots=to_slots(event.source_slots),
             slots=to_slots(event.slots),
-            keys=unpack_keys(event.keys),
+            keys=keys,
             deadline_us=event.deadline_us,
-            checksums=checksums,
+            checksums=unpack_checksums(event.checksums, len(keys)) if event.checksums else (),
         )
 
     @property
