@@ -27,14 +27,14 @@ def serve(owner, request, keys):
 def test_write_through_takes_every_block_at_once():
     with open_owner("g1=8,g2=16") as owner:
         serve(owner, "a", prefix([1] * 6))
-        assert owner.resident(prefix([1] * 6), "g2") == 6
+        assert len(owner.resident(prefix([1] * 6), "g2")) == 6
 
 
 def test_write_through_goes_on_to_the_next_tier():
     with open_owner("g1=8,g2=16,g3=32") as owner:
         serve(owner, "a", prefix([1] * 6))
         owner.wait_transfers([*owner.state.transfers])
-        assert owner.resident(prefix([1] * 6), "g3") == 6
+        assert len(owner.resident(prefix([1] * 6), "g3")) == 6
 
 
 def test_selective_takes_what_was_seen_often_enough():
@@ -42,19 +42,19 @@ def test_selective_takes_what_was_seen_often_enough():
         shared, one, other = prefix([1] * 4), prefix([1] * 4 + [2] * 3), prefix([1] * 4 + [3] * 3)
         serve(owner, "a", one)  # the first sight
         serve(owner, "b", other)  # the second of the shared part
-        assert owner.resident(shared, "g3") == 0
+        assert len(owner.resident(shared, "g3")) == 0
         serve(owner, "c", shared)
-        assert owner.resident(one, "g3") == 4
-        assert owner.resident(other, "g3") == 4
+        assert len(owner.resident(one, "g3")) == 4
+        assert len(owner.resident(other, "g3")) == 4
 
 
 def test_on_evict_takes_what_would_go_next():
     with open_owner("g1=8,g2=16:on_evict") as owner:
         serve(owner, "a", prefix([1] * 4))
-        assert owner.resident(prefix([1] * 4), "g2") == 0
+        assert len(owner.resident(prefix([1] * 4), "g2")) == 0
         serve(owner, "b", prefix([2] * 4))
-        assert owner.resident(prefix([1] * 4), "g2") == 4
-        assert owner.resident(prefix([2] * 4), "g2") == 0
+        assert len(owner.resident(prefix([1] * 4), "g2")) == 4
+        assert len(owner.resident(prefix([2] * 4), "g2")) == 0
 
 
 class WithholdingLog(MemoryLog):
@@ -77,7 +77,7 @@ def test_nothing_of_a_lower_tier_is_found_before_its_arrival_is_acknowledged():
         owner.register("a", slots, keys)
         owner.release("a")
         assert not owner.wait_transfers([*owner.state.transfers], timeout_s=0.2)
-        assert owner.resident(keys, "g2") == 4
+        assert len(owner.resident(keys, "g2")) == 4
         owner.evict(keys, tier="g1")
         assert owner.match("b", keys) == []
         log.limit = 1 << 60
@@ -129,7 +129,7 @@ def test_reports_that_come_after_the_owner_gave_up_free_the_slots_and_nothing_el
         mover.doubts = [msgspec.structs.replace(report, reason=reason), report]
         owner.match("c", prefix([1] * 4))
         assert not owner.state.transfers
-        assert owner.resident(prefix([1] * 4), "g2") == 0
+        assert len(owner.resident(prefix([1] * 4), "g2")) == 0
         assert owner.check_integrity() == []
 
 
@@ -146,10 +146,10 @@ def test_a_corrupt_block_is_evicted_and_never_loaded_and_the_rest_is():
         owner.match("b", keys)
         assert owner.wait_transfers(owner.onboard("b", keys))
         assert [(hit.tier, len(hit.slots)) for hit in owner.match("c", keys)] == [("g1", 2)]
-        assert owner.resident(keys, "g2") == 2
+        assert len(owner.resident(keys, "g2")) == 2
         assert owner.status().evicted["g2"] == 2, "the corrupt one, and the one that stands on it"
         owner.release("b")
         owner.release("c")
         assert owner.check_integrity() == []
         serve(owner, "d", keys)
-        assert owner.resident(keys, "g2") == 4, "what was computed anew goes down again"
+        assert len(owner.resident(keys, "g2")) == 4, "what was computed anew goes down again"

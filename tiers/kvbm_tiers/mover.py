@@ -12,7 +12,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -95,6 +95,10 @@ class Mover(Protocol):
 
     def poll(self) -> list[Report]:
         """Reports that have come since the last poll."""
+        ...
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed`, on any thread, when there is something to poll. It must not block."""
         ...
 
     def cancel(self, transfer: str) -> None:

@@ -71,6 +71,10 @@ class ThreadMover:
         """See `Mover.poll`."""
         return self._book.poll()
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `Mover.watch`."""
+        self._book.watch(changed)
+
     def cancel(self, transfer: str) -> None:
         """See `Mover.cancel`."""
         self._book.cancel(transfer)
