@@ -8,6 +8,7 @@ from kvbm_tiers.memory_mover import MemoryMover
 from kvbm_tiers.mover import CORRUPT, Job, Mover, Report
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.presets import PRESETS, preset
+from kvbm_tiers.routed_mover import RoutedMover, open_mover
 from kvbm_tiers.store import Opening, Store
 from kvbm_tiers.thread_mover import ThreadMover
 
@@ -25,7 +26,9 @@ __all__ = [
     "NixlPosixMover",
     "Opening",
     "Report",
+    "RoutedMover",
     "Store",
     "ThreadMover",
+    "open_mover",
     "preset",
 ]
