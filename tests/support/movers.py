@@ -20,6 +20,7 @@ from kvbm_tiers.job_book import wall_clock_us
 from kvbm_tiers.layout import Layout
 from kvbm_tiers.memory import anonymous
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
+from kvbm_tiers.routed_mover import open_mover
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
 
@@ -43,6 +44,8 @@ KINDS: dict[str, tuple[TierName, TierName]] = {
     "nixl uring g3-g2": ("g3", "g2"),
     "nixl uring g1-g3": ("g1", "g3"),
     "nixl uring g3-g1": ("g3", "g1"),
+    "routed g1-g2": ("g1", "g2"),
+    "routed g3-g1": ("g3", "g1"),
 }
 
 
@@ -79,6 +82,8 @@ class Rig:
         if self.kind.startswith("memory"):
             return MemoryMover({"g1": self.capacity, "g2": self.capacity}, block_bytes=self.layout.block_bytes)
         self.stores = open_stores(folder, self.layout, self.capacity)
+        if self.kind.startswith("routed"):
+            return open_mover(self.stores, now_us=self.clock)
         if self.kind.startswith("thread"):
             return ThreadMover(self.stores, now_us=self.clock)
         try:

@@ -9,6 +9,7 @@ from kvbm_tiers.meter import Meter, Traffic
 from kvbm_tiers.mover import CORRUPT, Job, Mover, Report
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.presets import PRESETS, preset
+from kvbm_tiers.routed_mover import RoutedMover, open_mover
 from kvbm_tiers.stack import Stack
 from kvbm_tiers.store import Opening, Store
 from kvbm_tiers.thread_mover import ThreadMover
@@ -28,9 +29,11 @@ __all__ = [
     "NixlPosixMover",
     "Opening",
     "Report",
+    "RoutedMover",
     "Stack",
     "Store",
     "ThreadMover",
     "Traffic",
+    "open_mover",
     "preset",
 ]

@@ -12,8 +12,8 @@ from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.layout import Layout
 from kvbm_tiers.meter import Meter
+from kvbm_tiers.routed_mover import open_mover
 from kvbm_tiers.store import Opening, Store
-from kvbm_tiers.thread_mover import ThreadMover
 
 
 class Stack:
@@ -58,7 +58,7 @@ class Stack:
                 kind, path = _survivor(tier, host_folder, disk_folder)
                 store = kind(path, namespace=namespace, layout=layout, capacity=capacity, reset=reset)
                 self.stores[tier], self.openings[tier] = store, store.opening
-            self.mover = Meter(ThreadMover(self.stores))
+            self.mover = Meter(open_mover(self.stores))
         except BaseException:
             self._close_stores()
             raise

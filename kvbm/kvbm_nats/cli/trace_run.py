@@ -16,6 +16,7 @@ from kvbm_events.log import Log
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema import TierSpec
 from kvbm_nats.cli.connect import connect_log
+from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.cli.options import NatsOptions
 from kvbm_nats.cli.output import progress_to, write_table
 from kvbm_nats.cli.text import Json, write_json, write_line
@@ -82,6 +83,7 @@ def run(
         json: one JSON object, for machines
         nats: where the log or the service is
     """
+    log_to_stderr()
     trace = list(load_trace(file, block_tokens=block_tokens))[:requests]
     options = nats or NatsOptions()
     pace = AS_FAST_AS_IT_GOES if speed is None else speed
