@@ -34,6 +34,8 @@ INSTANCE = "demo"
 NAMESPACE = "model=demo;block_tokens=16"
 BANNER_AFTER = 20
 """Requests of demo traffic before the banner is shown, so that it can say what they found."""
+TOLD_EVERY_S = 10.0
+"""How often the demo traffic's figures are told."""
 
 
 class DevOptions(Struct, frozen=True, kw_only=True):
@@ -54,7 +56,6 @@ class Dev:
     def __init__(self, options: DevOptions, say: Callable[[str], None]) -> None:
         self._options, self._say = options, say
         self._over = asyncio.Event()
-        self._shown = False
 
     async def run(self) -> None:
         """Run until Ctrl-C, SIGTERM, or the given time is over.
@@ -94,10 +95,16 @@ class Dev:
 
     async def _play(self, url: str) -> None:
         """Demo traffic without end."""
+        clock, told_s = asyncio.get_running_loop().time, 0.0
 
         def watch(report: Report) -> None:
+            nonlocal told_s
             if report.requests == BANNER_AFTER:
                 self._show_banner(url, report)
+                told_s = clock()
+            elif report.requests > BANNER_AFTER and clock() - told_s >= TOLD_EVERY_S:
+                self._say(_traffic_line(report))
+                told_s = clock()
 
         async with await Publisher.connect(url, INSTANCE) as publisher:
             requests = generate(demo_workload(self._options.seed))
@@ -107,8 +114,7 @@ class Dev:
         folder = self._options.folder
         self._say(f"\nkvbm dev is up: NATS at {url}, instance {INSTANCE!r}, everything in {folder}")
         if report:
-            tiers = ", ".join(f"{blocks:,} in {tier}" for tier, blocks in sorted(report.found.items())) or "none yet"
-            self._say(f"demo traffic: {report.requests} requests asked for {report.asked:,} blocks; found {tiers}")
+            self._say(_traffic_line(report))
         self._say("\nNext, in another terminal:")
         at = "" if url.endswith(":4222") else f" --nats-url {url}"
         server = "" if url.endswith(":4222") else f" --server {url}"
@@ -117,6 +123,11 @@ class Dev:
         self._say(f"  sqlite3 {folder / 'projection.db'} .tables")
         self._say(f"  kvbm trace run FILE --instance trace{at}")
         self._say("\nCtrl-C ends it; what it stored stays.\n")
+
+
+def _traffic_line(report: Report) -> str:
+    tiers = ", ".join(f"{blocks:,} in {tier}" for tier, blocks in sorted(report.found.items())) or "none yet"
+    return f"demo traffic: {report.requests:,} requests asked for {report.asked:,} blocks; found {tiers}"
 
 
 async def _first_of(parts: Sequence[Awaitable[object]]) -> None:

@@ -7,15 +7,13 @@ arrived can be matched once its `…Completed` event is acknowledged; until then
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from kvbm_events.schema import TierName, TransferStarted
-from kvbm_statemachine.decide import Desk, complete_transfer, fail_transfer, offload
+from kvbm_statemachine.decide import Desk, complete_transfer, evict, fail_transfer, offload
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Transfer
-from kvbm_tiers import Job, Mover, Report
-
-CHECKSUM_DIGITS = 16
+from kvbm_tiers import CORRUPT, Job, Mover, Report
 
 
 class Offloader:
@@ -99,34 +97,41 @@ class Offloader:
             )
 
     def _apply(self, report: Report) -> None:
-        """Turn a report into events. What it says of slots whose end was told already is passed over."""
+        """Write what a report says of blocks that are under way, or in doubt. Of others it is a second or late one."""
         transfer = self._desk.state.transfers.get(report.transfer)
-        if transfer is None:
+        if not transfer:
             return
-        doubtful = [slot for slot in report.slots if slot in transfer.quarantined]
-        running = [at for at, slot in enumerate(report.slots) if slot in transfer.open]
-        if doubtful and report.stopped:
-            reason = report.reason or "arrived after it had failed"
-            fail_transfer(self._desk, transfer.id, reason=reason, slots=doubtful)
-        if running and report.reason:
-            slots = [report.slots[at] for at in running]
+        late = [slot for slot in report.slots if slot in transfer.quarantined]
+        if report.reason == CORRUPT:
+            self._evict_corrupt(transfer, {*transfer.open, *late}.intersection(report.slots))
+        if late and report.stopped:
+            fail_transfer(self._desk, transfer.id, reason=report.reason or "arrived too late", slots=late)
+        at = [place for place, slot in enumerate(report.slots) if slot in transfer.open]
+        slots = [report.slots[place] for place in at]
+        if not slots:
+            return
+        if report.reason:
             fail_transfer(self._desk, transfer.id, reason=report.reason, slots=slots, stopped=report.stopped)
-        elif running:
-            self._arrive(transfer, report, running)
-
-    def _arrive(self, transfer: Transfer, report: Report, places: Sequence[int]) -> None:
-        slots, sums = [report.slots[at] for at in places], report.checksums
-        keys = [transfer.keys[transfer.open[slot]] for slot in slots]
+            return
+        tier, keys = transfer.tier, [transfer.keys[transfer.open[slot]] for slot in slots]
         event = complete_transfer(
             self._desk,
             transfer.id,
             slots=slots,
             length_bytes=report.length_bytes,
-            checksums="".join([sums[at * CHECKSUM_DIGITS : (at + 1) * CHECKSUM_DIGITS] for at in places]),
+            checksums="".join(report.checksums[place * 16 : place * 16 + 16] for place in at),
         )
-        self.hidden.setdefault(transfer.tier, set()).update(keys)
-        self._unproven.append((event.n, transfer.tier, keys))
-        self.offer(self._desk.state.tiers[transfer.tier], keys)
+        self.hidden.setdefault(tier, set()).update(keys)
+        self._unproven.append((event.n, tier, keys))
+        below = self._desk.state.tiers[tier]
+        self.offer(below, keys)
+
+    def _evict_corrupt(self, transfer: Transfer, slots: Collection[int]) -> None:
+        """The source has other bytes than it had: it goes, with all that stands on it, before anybody else finds it."""
+        source = self._desk.state.tiers.get(transfer.source)
+        if source and transfer.has_source and not source.observed:
+            keys = [key for slot, key in zip(transfer.slots, transfer.keys, strict=True) if slot in slots]
+            evict(self._desk, source.name, keys, reason="corrupt", actor="mover")
 
     def _fail_overdue(self) -> None:
         """Past its deadline a transfer has failed; its slots stay quarantined until the mover says it stopped."""

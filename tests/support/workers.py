@@ -279,4 +279,4 @@ def settle(owner: BlockManager) -> None:
 
 def found_below(owner: BlockManager, keys: Sequence[str]) -> int:
     """How many of these blocks are in g2."""
-    return owner.resident(keys, "g2")
+    return len(owner.resident(keys, "g2"))

@@ -1,56 +1,163 @@
-"""What every mover must do."""
+"""What every mover must do, on every path that it knows."""
+
+from itertools import chain
 
 import pytest
 from xxhash import xxh3_64_hexdigest
 
-from kvbm_tiers import Job, MemoryMover
+from kvbm_tiers import CORRUPT
+from kvbm_tiers.presets import preset
+from support.movers import CAPACITY, KINDS, Rig
 
-BLOCK_BYTES = 48
-
-
-@pytest.fixture(params=["memory"])
-def mover():
-    mover = MemoryMover({"g1": 8, "g2": 8}, block_bytes=BLOCK_BYTES)
-    yield mover
-    mover.close()
+LAYOUT = preset("tiny")
 
 
-def job(source_slots, slots, transfer="1.1"):
-    return Job(
-        transfer=transfer,
-        source="g1",
-        tier="g2",
-        source_slots=source_slots,
-        slots=slots,
-        keys=["0" * 32] * len(slots),
-        deadline_us=1,
-    )
+@pytest.fixture(params=KINDS)
+def rig(request, tmp_path):
+    rig = Rig(request.param, tmp_path, LAYOUT)
+    yield rig
+    rig.close()
 
 
-def fill(mover, slot):
-    data = bytes((slot + 1,)) * BLOCK_BYTES
-    mover.block("g1", slot)[:] = data
-    return data
+def arrived(reports):
+    """Checksum by slot, of what is reported good."""
+    sums = {}
+    for report in reports:
+        if not report.reason:
+            assert report.stopped
+            assert report.length_bytes == LAYOUT.block_bytes
+            assert len(report.checksums) == 16 * len(report.slots)
+            sums |= {slot: report.checksums[16 * at : 16 * at + 16] for at, slot in enumerate(report.slots)}
+    return sums
 
 
-def test_bytes_arrive_where_the_job_says_and_are_reported_with_their_checksums(mover):
-    data = [fill(mover, slot) for slot in (5, 2)]
-    mover.submit(job([5, 2], [0, 7]))
-    (report,) = mover.poll()
-    assert [bytes(mover.block("g2", slot)) for slot in (0, 7)] == data
-    assert (report.transfer, list(report.slots), report.reason, report.stopped) == ("1.1", [0, 7], "", True)
-    assert report.length_bytes == BLOCK_BYTES
-    assert report.checksums == "".join(map(xxh3_64_hexdigest, data))
+def failed(reports):
+    """Reason by slot, of what is reported as failed and over."""
+    return {slot: report.reason for report in reports if report.reason and report.stopped for slot in report.slots}
 
 
-def test_every_job_is_reported_once(mover):
-    for number in range(4):
-        mover.submit(job([number], [number], transfer=f"1.{number}"))
-    assert [report.transfer for report in mover.poll()] == ["1.0", "1.1", "1.2", "1.3"]
-    assert mover.poll() == []
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_bytes_arrive_where_the_job_says_and_are_reported_with_their_checksums(rig, count):
+    sources = [(slot * 7 + 5) % CAPACITY for slot in range(count)]
+    slots = [(slot * 11 + 2) % CAPACITY for slot in range(count)]
+    data = [rig.fill(slot) for slot in sources]
+    rig.mover.submit(rig.job(sources, slots, transfer="7.7"))
+    reports = rig.reports(count)
+    assert [rig.get(slot) for slot in slots] == data
+    assert arrived(reports) == dict(zip(slots, map(xxh3_64_hexdigest, data), strict=True))
+    assert {report.transfer for report in reports} == {"7.7"}
 
 
-def test_slots_that_no_job_names_keep_their_bytes(mover):
-    fill(mover, 1)
-    mover.submit(job([1], [3]))
-    assert all(bytes(mover.block("g2", slot)) == bytes(BLOCK_BYTES) for slot in range(8) if slot != 3)
+def test_slots_that_no_job_names_keep_their_bytes(rig):
+    for slot in range(CAPACITY):
+        rig.put(slot, bytes((slot,)) * LAYOUT.block_bytes, rig.tier)
+    data = rig.fill(1)
+    rig.mover.submit(rig.job([1], [3]))
+    rig.reports(1)
+    assert rig.get(3) == data
+    assert all(set(rig.get(slot)) == {slot} for slot in range(CAPACITY) if slot != 3)
+
+
+def test_every_block_of_many_jobs_is_reported_once(rig):
+    for slot in range(CAPACITY):
+        rig.fill(slot)
+    for first in range(0, CAPACITY, 4):
+        rig.mover.submit(rig.job(range(first, first + 4), range(first, first + 4), transfer=f"2.{first}"))
+    reports = rig.reports(CAPACITY)
+    assert sorted(chain.from_iterable(report.slots for report in reports)) == list(range(CAPACITY))
+    assert all(report.transfer == f"2.{min(report.slots)}" for report in reports)
+    assert rig.mover.poll() == []
+
+
+def test_a_block_that_is_what_it_was_passes(rig):
+    sums = [xxh3_64_hexdigest(rig.fill(slot)) for slot in range(3)]
+    rig.mover.submit(rig.job(range(3), range(3), checksums=[sums[0], "", sums[2]]))
+    assert arrived(rig.reports(3)) == dict(enumerate(sums))
+
+
+def test_a_block_that_is_not_what_it_was_is_corrupt_and_the_others_arrive(rig):
+    sums = [xxh3_64_hexdigest(rig.fill(slot)) for slot in range(40)]
+    for slot in (4, 17):
+        changed = bytearray(rig.fill(slot))
+        rig.put(slot, changed)
+    rig.mover.submit(rig.job(range(40), range(40), checksums=sums))
+    reports = rig.reports(40)
+    assert failed(reports) == {4: CORRUPT, 17: CORRUPT}
+    assert arrived(reports) == {slot: sums[slot] for slot in range(40) if slot not in {4, 17}}
+
+
+def test_one_flipped_bit_is_found(rig):
+    data = bytearray(rig.fill(9))
+    checksum = xxh3_64_hexdigest(data)
+    data[len(data) // 2] ^= 1
+    rig.put(9, data)
+    rig.mover.submit(rig.job([9], [0], checksums=[checksum]))
+    assert failed(rig.reports(1)) == {0: CORRUPT}
+
+
+def test_cancelling_what_is_over_or_unknown_changes_nothing(rig):
+    rig.fill(0)
+    job = rig.job([0], [0])
+    rig.mover.submit(job)
+    reports = rig.reports(1)
+    rig.mover.cancel(job.transfer)
+    rig.mover.cancel("9.9")
+    assert arrived(reports)
+    assert rig.mover.poll() == []
+
+
+def test_the_next_job_works_after_one_that_failed(rig):
+    data = rig.fill(2)
+    rig.mover.submit(rig.job([2], [2], checksums=["0" * 16]))
+    assert failed(rig.reports(1)) == {2: CORRUPT}
+    rig.mover.submit(rig.job([2], [2]))
+    assert arrived(rig.reports(1)) == {2: xxh3_64_hexdigest(data)}
+    assert rig.get(2) == data
+
+
+def test_closing_with_jobs_under_way_ends_and_reports_no_more(rig):
+    for slot in range(CAPACITY):
+        rig.fill(slot)
+    for _ in range(20):
+        rig.mover.submit(rig.job(range(CAPACITY), range(CAPACITY)))
+    rig.mover.close()
+    assert rig.mover.poll() == []
+
+
+@pytest.fixture(params=[kind for kind in KINDS if not kind.startswith("memory")])
+def late_rig(request, tmp_path):
+    """A mover that minds deadlines, with a clock to set forward; one that is done on submission is never late."""
+    rig = Rig(request.param, tmp_path, LAYOUT)
+    yield rig
+    rig.close()
+
+
+def test_past_its_deadline_every_block_has_failed_and_is_said_to_have_stopped_once(late_rig):
+    for slot in range(CAPACITY):
+        late_rig.fill(slot)
+    late_rig.clock.ahead_us = 120_000_000
+    late_rig.mover.submit(late_rig.job(range(CAPACITY), range(CAPACITY)))
+    reports = late_rig.reports(CAPACITY)
+    assert failed(reports) == dict.fromkeys(range(CAPACITY), "deadline passed")
+    stopped = [slot for report in reports if report.stopped for slot in report.slots]
+    doubtful = [slot for report in reports if not report.stopped for slot in report.slots]
+    assert sorted(stopped) == list(range(CAPACITY))
+    assert len(set(doubtful)) == len(doubtful)
+    late_rig.clock.ahead_us = 0
+    late_rig.mover.submit(late_rig.job([1], [1]))
+    assert list(arrived(late_rig.reports(1))) == [1]
+
+
+def test_a_path_that_a_mover_has_not_is_reported(late_rig):
+    late_rig.mover.submit(late_rig.job([0], [0], tier="g4"))
+    ((slot, reason),) = failed(late_rig.reports(1)).items()
+    assert slot == 0
+    assert "g4" in reason
+
+
+def test_a_slot_that_is_not_there_fails_and_the_others_arrive(late_rig):
+    data = late_rig.fill(1)
+    late_rig.mover.submit(late_rig.job([CAPACITY, 1, 1], [0, 1, CAPACITY]))
+    reports = late_rig.reports(3)
+    assert arrived(reports) == {1: xxh3_64_hexdigest(data)}
+    assert failed(reports) == dict.fromkeys((0, CAPACITY), f"IndexError: slot {CAPACITY} of a store of {CAPACITY}")

@@ -17,6 +17,7 @@ def job(n, slots=(1, 2)):
         slots=list(slots),
         keys=[f"{slot:032x}" for slot in slots],
         deadline_us=1,
+        checksums=[f"{slot:016x}" for slot in slots],
     )
 
 
@@ -44,7 +45,7 @@ def test_of_what_is_in_the_log_already_only_what_the_owner_named_is_done_in_the_
     assert backlog.statement() == ((1, 8), ["1.5", "1.8"])
 
 
-def test_the_part_of_a_job_keeps_each_blocks_source_and_key():
+def test_the_part_of_a_job_keeps_each_blocks_source_key_and_checksum():
     assert narrow(job(1, [4, 5, 6]), [6, 4]) == job(1, [4, 6])
     assert narrow(job(1), [2, 1]) == job(1)
 

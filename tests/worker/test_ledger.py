@@ -5,10 +5,11 @@ from itertools import permutations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from xxhash import xxh3_64_hexdigest
 
 from kvbm_nats.workers import Ledger
-from kvbm_tiers import Job
+from kvbm_tiers import CORRUPT, Job
 from kvbm_tiers.reports import Heartbeat, Hello, OpenQuestion, Reported
 
 NAMESPACE = "n=1"
@@ -78,6 +79,24 @@ def test_a_block_arrived_when_it_arrived_at_every_rank():
     assert report.checksums == xxh3_64_hexdigest(b"0" * 16 + b"1" * 16)
     ledger.hear(1, bad([4]), 1)
     assert told(ledger) == [("1.1", 4, "rank 1: broken", True)]
+
+
+def test_of_slices_the_owner_sees_whether_the_block_is_what_it_was():
+    whole = xxh3_64_hexdigest(2 * b"0" * 16)
+    ledger = book(2)
+    ledger.submit(structs.replace(job(1, [4, 5, 6]), checksums=[whole, whole, ""]))
+    ledger.hear(0, good([4, 5, 6]), 1)
+    ledger.hear(1, good([4]), 1)
+    ledger.hear(1, good([5, 6], digit="1"), 1)
+    assert told(ledger) == [("1.1", 4, "", True), ("1.1", 5, CORRUPT, True), ("1.1", 6, "", True)]
+
+
+def test_what_is_corrupt_at_one_rank_is_corrupt():
+    ledger = book(2)
+    ledger.submit(job(1, [4]))
+    ledger.hear(0, bad([4]), 1)
+    ledger.hear(1, structs.replace(bad([4]), reason=CORRUPT), 1)
+    assert told(ledger) == [("1.1", 4, CORRUPT, True)]
 
 
 def test_a_failed_block_is_quiet_when_every_rank_is():

@@ -3,21 +3,32 @@
 Rules
 1. A mover moves only what an acknowledged `…Started` event says, and never decides.
 2. Every submitted job is reported in the end, block by block or as a whole; a block that failed is never reported good.
-3. Until a block's report says `stopped`, the mover may still write its destination slot.
+3. Until a block's report says `stopped`, the mover may still write its destination slot. A block whose first report does
+   not say so gets a second one that does; no other block is reported twice.
+4. A block is hashed on its way, and one that is not what its job says it was is reported `CORRUPT`, the others of its
+   job all the same.
+5. A block that is reported as arrived on disk is synced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
-from kvbm_events.schema import TierName, TransferStarted, to_slots, unpack_keys
+from kvbm_events.schema import TierName, TransferStarted, to_slots, unpack_checksums, unpack_keys
+
+CORRUPT = "corrupt"
+"""The reason of a block whose bytes are not those that its checksum was made of."""
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """One batch of blocks to copy: block i from `source_slots[i]` to `slots[i]`, before `deadline_us`."""
+    """One batch of blocks to copy: block i from `source_slots[i]` to `slots[i]`, before `deadline_us`.
+
+    :ivar checksums: xxh3-64 that each block must have at its source, 16 hex digits, empty for one that was never
+        hashed; none at all says so of every block
+    """
 
     transfer: str
     source: TierName
@@ -26,19 +37,35 @@ class Job(Struct, frozen=True, kw_only=True):
     slots: Sequence[int]
     keys: Sequence[str]
     deadline_us: int
+    checksums: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.source_slots) != len(self.slots) or len(self.checksums) not in {0, len(self.slots)}:
+            raise ValueError(f"transfer {self.transfer}: {len(self.slots)} slots, but not as many sources or checksums")
 
     @classmethod
     def of(cls, event: TransferStarted) -> Job:
         """The job that an event orders."""
+        keys = unpack_keys(event.keys)
         return cls(
             transfer=event.transfer,
             source=event.source,
             tier=event.tier,
             source_slots=to_slots(event.source_slots),
             slots=to_slots(event.slots),
-            keys=unpack_keys(event.keys),
+            keys=keys,
             deadline_us=event.deadline_us,
+            checksums=unpack_checksums(event.checksums, len(keys)) if event.checksums else (),
         )
+
+    @property
+    def is_onboard(self) -> bool:
+        """Whether it goes up, to a faster tier: somebody waits for it."""
+        return self.tier < self.source
+
+    def checksum(self, at: int) -> str:
+        """What block `at` must have; empty if nobody knows."""
+        return self.checksums[at] if self.checksums else ""
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -80,6 +107,14 @@ class Mover(Protocol):
 
     def poll(self) -> list[Report]:
         """Reports that have come since the last poll."""
+        ...
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed`, on any thread, when there is something to poll. It must not block."""
+        ...
+
+    def cancel(self, transfer: str) -> None:
+        """Report a job as failed if nothing of it has begun; let it be otherwise."""
         ...
 
     def close(self) -> None:

@@ -46,6 +46,11 @@ class Ledger:
         """The owner's epoch; 0 before it began."""
         return self._last[0]
 
+    @property
+    def has_news(self) -> bool:
+        """Whether `take` has something to give."""
+        return bool(self._news)
+
     def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:
         """See `Mover.begin`. Quiet is only what was never open."""
         self._last = (epoch, 0)
@@ -56,7 +61,7 @@ class Ledger:
     def submit(self, job: Job) -> None:
         """An acknowledged job, in the order of the log."""
         self._last = place_of(job.transfer)
-        self._add(Track(job.transfer, job.slots, len(self.ranks)))
+        self._add(Track(job.transfer, job.slots, len(self.ranks), checksums=job.checksums))
 
     def take(self) -> list[Report]:
         """What has become certain since the last time."""

@@ -21,7 +21,6 @@ from nats.errors import Error as NatsError
 from kvbm_events import jetstream
 from kvbm_events.jetstream.api import Api
 from kvbm_events.jetstream.connection import Connection
-from kvbm_events.jetstream.ending import end_tasks
 from kvbm_nats.workers.ledger import Ledger
 from kvbm_tiers import Job, Report
 from kvbm_tiers.reports import (
@@ -64,6 +63,7 @@ class WorkerMover:
         self._loop = asyncio.new_event_loop()
         self._tasks: list[asyncio.Task[None]] = []
         self._hostile, self._refused = 0, ""
+        self._changed: Callable[[], None] = _nobody_watches
         self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._run, name=f"kvbm-reports-{instance}", daemon=True)
 
@@ -129,6 +129,13 @@ class WorkerMover:
         with self._lock:
             return self._ledger.take()
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `Mover.watch`."""
+        self._changed = changed
+
+    def cancel(self, transfer: str) -> None:
+        """See `Mover.cancel`. The order stands in the log, and a worker may have begun."""
+
     def close(self) -> None:
         """Listen no more. The workers go on with what they have begun, and tell it the next owner."""
         if self._thread.is_alive():
@@ -152,7 +159,9 @@ class WorkerMover:
         self._tasks = [asyncio.create_task(work) for work in (self._listen(feed), self._watch_silence())]
 
     async def _stop(self) -> None:
-        await end_tasks(self._tasks)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._connection:
             await self._connection.close()
 
@@ -160,6 +169,7 @@ class WorkerMover:
         async for batch in feed.batches():
             for entry in batch:
                 self._hear(entry.subject, entry.data)
+            self._tell_news()
 
     def _hear(self, subject: str, data: bytes) -> None:
         try:
@@ -209,3 +219,14 @@ class WorkerMover:
                     self._ledger.tick(self._clock())
                 else:
                     self._ledger.pause(self._clock())
+            self._tell_news()
+
+    def _tell_news(self) -> None:
+        with self._lock:
+            has_news = self._ledger.has_news
+        if has_news:
+            self._changed()
+
+
+def _nobody_watches() -> None:
+    return

@@ -4,7 +4,7 @@ A block arrived when it arrived at every rank. It failed when it failed at one o
 rank has said something; it is over when every rank writes to its slot no more.
 
 A block's length is the sum over its ranks. Its checksum is its one rank's own; of several ranks it is xxh3-64 over their
-digits, one rank after the other.
+digits, one rank after the other. One worker among several cannot know whether its slice is what it was; here it is seen.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64_hexdigest
 
-from kvbm_tiers import Report
-from kvbm_tiers.reports import CHECKSUM_DIGITS, Reported, place_of
+from kvbm_events.schema import CHECKSUM_DIGITS
+from kvbm_tiers import CORRUPT, Report
+from kvbm_tiers.reports import Reported, place_of
 
 
 class Outcome(NamedTuple):
@@ -28,13 +29,23 @@ class Outcome(NamedTuple):
 
 
 class _Block:
-    """:ivar told: why the owner was told that it failed; empty if it was not."""
+    """What the ranks said of one block.
 
-    __slots__ = ("outcomes", "told")
+    :ivar told: why the owner was told that it failed; empty if it was not
+    :ivar checksum: what it must have; empty if nobody knows
+    """
 
-    def __init__(self, ranks: int, told: str) -> None:
+    __slots__ = ("checksum", "outcomes", "told")
+
+    def __init__(self, ranks: int, told: str, checksum: str) -> None:
         self.outcomes: list[Outcome | None] = [None] * ranks
-        self.told = told
+        self.told, self.checksum = told, checksum
+
+    def reason(self) -> str:
+        """Why it did not arrive; empty if it did."""
+        outcomes = [outcome for outcome in self.outcomes if outcome is not None]
+        why = self.told or _reason(outcomes)
+        return why or (CORRUPT if self.checksum and self.checksum != combine(outcomes) else "")
 
 
 class Track:
@@ -44,9 +55,12 @@ class Track:
     :ivar blocks: those that are not over, by destination slot
     """
 
-    def __init__(self, transfer: str, slots: Sequence[int], ranks: int, *, told: str = "") -> None:
+    def __init__(
+        self, transfer: str, slots: Sequence[int], ranks: int, *, told: str = "", checksums: Sequence[str] = ()
+    ) -> None:
         self.transfer, self.place = transfer, place_of(transfer)
-        self.blocks = {slot: _Block(ranks, told) for slot in slots}
+        sums = checksums or [""] * len(slots)
+        self.blocks = {slot: _Block(ranks, told, checksum) for slot, checksum in zip(slots, sums, strict=True)}
 
     def left(self, rank: int) -> list[int]:
         """Slots of which this rank has said nothing, and which may still arrive."""
@@ -92,7 +106,7 @@ class Track:
             outcomes = [outcome for outcome in block.outcomes if outcome is not None]
             if len(outcomes) < len(block.outcomes):
                 continue
-            reason = block.told or _reason(outcomes)
+            reason = block.reason()
             stopped = all(outcome.stopped for outcome in outcomes)
             if not reason:
                 length_bytes = sum(outcome.length_bytes for outcome in outcomes)
@@ -141,8 +155,10 @@ def combine(outcomes: Iterable[Outcome]) -> str:
 
 
 def _reason(outcomes: Sequence[Outcome]) -> str:
-    """Why the block failed, of all ranks where it did; empty if it arrived."""
+    """Why the block failed, of all ranks where it did; empty if it failed at none."""
     reasons = [outcome.reason for outcome in outcomes]
+    if CORRUPT in reasons:
+        return CORRUPT
     if len(reasons) == 1:
         return reasons[0]
     named = [r if r.startswith("rank ") else f"rank {rank}: {r}" for rank, r in enumerate(reasons) if r]

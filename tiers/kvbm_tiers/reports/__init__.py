@@ -2,7 +2,6 @@
 
 from kvbm_tiers.reports.feed import ReportFeed
 from kvbm_tiers.reports.messages import (
-    CHECKSUM_DIGITS,
     MAX_RANKS,
     Heartbeat,
     HeldTier,
@@ -26,7 +25,6 @@ from kvbm_tiers.reports.messages import (
 from kvbm_tiers.reports.stream import REPORTS, ReportsOptions, ensure_reports
 
 __all__ = [
-    "CHECKSUM_DIGITS",
     "MAX_RANKS",
     "REPORTS",
     "Heartbeat",

@@ -19,11 +19,10 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from kvbm_events.schema import MAX_BLOCKS, MAX_CAPACITY, Runs, TierName, total
+from kvbm_events.schema import CHECKSUM_DIGITS, MAX_BLOCKS, MAX_CAPACITY, Runs, TierName, total
 from kvbm_events.schema.errors import KvbmError
 from kvbm_events.subjects import check_instance
 
-CHECKSUM_DIGITS = 16
 MAX_RANKS = 4096
 MAX_UNFINISHED = 65_536
 _MAX_N = 1 << 62

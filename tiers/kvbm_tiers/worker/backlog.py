@@ -101,4 +101,5 @@ def narrow(job: Job, slots: Sequence[int]) -> Job:
         source_slots=[job.source_slots[at] for at in places],
         slots=[job.slots[at] for at in places],
         keys=[job.keys[at] for at in places],
+        checksums=[job.checksums[at] for at in places] if job.checksums else (),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from msgspec import structs
+
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.schema import AnyEvent, Opened, TransferStarted, to_slots
 from kvbm_events.schema.errors import LogGap, LogUnavailable
@@ -90,6 +92,11 @@ class Eyes:
         self._after = start.after
         self._sequencer.resume(self._plan.instance, answer.epoch, max(known, start.first_n - 1))
 
+    def _job(self, event: TransferStarted) -> Job:
+        """The job for this rank. The checksums are of whole blocks: of several slices the owner compares them."""
+        job = Job.of(event)
+        return job if self._plan.ranks == 1 else structs.replace(job, checksums=())
+
     def _take(self, event: AnyEvent) -> None:
         place = event.epoch, event.n
         if isinstance(event, Opened):
@@ -99,6 +106,6 @@ class Eyes:
                     f"its namespace is {self._plan.namespace!r}, and epoch {event.epoch} is of {event.namespace!r}",
                 )
             self._backlog.drop_waiting()
-        self._backlog.take(place, Job.of(event) if isinstance(event, TransferStarted) else None)
+        self._backlog.take(place, self._job(event) if isinstance(event, TransferStarted) else None)
         if isinstance(event, Opened):
             self._voice.say_hello()

@@ -33,6 +33,8 @@ class Hands:
         self._failure: asyncio.Future[None] = self._loop.create_future()
         self._mover, self._backlog, self._tell = mover, backlog, tell
         self._in_flight_max = in_flight_max
+        self._news = threading.Event()
+        mover.watch(self._news.set)
         self._running: dict[str, set[int]] = {}
         self._give_up_at_s = float("inf")
         self._thread = threading.Thread(target=self._run, name="kvbm-worker-hands", daemon=True)
@@ -78,7 +80,8 @@ class Hands:
             elif time.monotonic() > self._give_up_at_s:
                 return
             elif self._running:
-                time.sleep(pause_s)
+                self._news.wait(pause_s)
+                self._news.clear()
                 pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
     def _begin(self) -> None:

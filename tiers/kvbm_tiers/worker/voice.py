@@ -16,6 +16,7 @@ from nats.errors import Error as NatsError
 
 from kvbm_events.jetstream import Options
 from kvbm_events.jetstream.api import Api, PubAck
+from kvbm_events.jetstream.asking import ask
 from kvbm_events.jetstream.connection import RETRY_PAUSE_S, Connection, Refused
 from kvbm_events.schema import to_runs
 from kvbm_events.schema.errors import KvbmError, LogUnavailable
@@ -87,7 +88,9 @@ class Voice:
         nc = self._api.connection.nc
         question = encode(OpenQuestion(epoch=epoch, hello=self._hello()))
         try:
-            return decode_answer((await nc.request(open_subject(self._plan.instance), question, ASK_TIMEOUT_S)).data)
+            return decode_answer(
+                (await ask(nc, open_subject(self._plan.instance), question, timeout_s=ASK_TIMEOUT_S)).data
+            )
         except (NatsError, OSError, TimeoutError):
             return None
         except InvalidReport as error:

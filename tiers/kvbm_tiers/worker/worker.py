@@ -26,7 +26,6 @@ from msgspec import Struct
 
 from kvbm_events import jetstream
 from kvbm_events.jetstream import JetStreamLog
-from kvbm_events.jetstream.ending import end_tasks
 from kvbm_events.schema.errors import KvbmError
 from kvbm_events.subjects import check_instance
 from kvbm_tiers.mover import Mover, Report
@@ -165,7 +164,9 @@ class Worker:
             for task in done:
                 task.result()
         finally:
-            await end_tasks(tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _hand_to(self, voice: Voice) -> Callable[[Report], None]:
         """What the hands call in their thread."""

@@ -1,0 +1,152 @@
+"""Every kind of mover on stores of its own, ready to be driven by a test."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from kvbm_events.schema import TierName
+from kvbm_tiers import Job, MemoryMover, Mover, Report
+from kvbm_tiers.cpu_device import CpuDevice
+from kvbm_tiers.disk_slab import DiskSlab
+from kvbm_tiers.errors import NixlUnavailable
+from kvbm_tiers.host_arena import HostArena
+from kvbm_tiers.job_book import wall_clock_us
+from kvbm_tiers.layout import Layout
+from kvbm_tiers.memory import anonymous
+from kvbm_tiers.nixl_posix_mover import NixlPosixMover
+from kvbm_tiers.routed_mover import open_mover
+from kvbm_tiers.store import Store
+from kvbm_tiers.thread_mover import ThreadMover
+
+CAPACITY = 64
+PATIENCE_S = 30.0
+
+KINDS: dict[str, tuple[TierName, TierName]] = {
+    "memory g1-g2": ("g1", "g2"),
+    "memory g2-g1": ("g2", "g1"),
+    "thread g1-g2": ("g1", "g2"),
+    "thread g2-g1": ("g2", "g1"),
+    "thread g2-g3": ("g2", "g3"),
+    "thread g3-g2": ("g3", "g2"),
+    "thread g1-g3": ("g1", "g3"),
+    "thread g3-g1": ("g3", "g1"),
+    "nixl aio g2-g3": ("g2", "g3"),
+    "nixl aio g3-g2": ("g3", "g2"),
+    "nixl aio g1-g3": ("g1", "g3"),
+    "nixl aio g3-g1": ("g3", "g1"),
+    "nixl uring g2-g3": ("g2", "g3"),
+    "nixl uring g3-g2": ("g3", "g2"),
+    "nixl uring g1-g3": ("g1", "g3"),
+    "nixl uring g3-g1": ("g3", "g1"),
+    "routed g1-g2": ("g1", "g2"),
+    "routed g3-g1": ("g3", "g1"),
+}
+
+
+class Clock:
+    """A clock that a test sets forward."""
+
+    def __init__(self) -> None:
+        self.ahead_us = 0
+
+    def __call__(self) -> int:
+        return wall_clock_us() + self.ahead_us
+
+
+def open_stores(folder: Path, layout: Layout, capacity: int = CAPACITY) -> dict[TierName, Store]:
+    """One store of each kind: device, host, disk."""
+    return {
+        "g1": CpuDevice(layout, capacity),
+        "g2": HostArena(folder / "arena", namespace="m=1", layout=layout, capacity=capacity),
+        "g3": DiskSlab(folder / "slab", namespace="m=1", layout=layout, capacity=capacity),
+    }
+
+
+class Rig:
+    """A mover, the two tiers that it moves between, and their bytes."""
+
+    def __init__(self, kind: str, folder: Path, layout: Layout, capacity: int = CAPACITY) -> None:
+        self.kind, self.layout, self.capacity, self.clock = kind, layout, capacity, Clock()
+        self.source, self.tier = KINDS[kind]
+        self.stores: dict[TierName, Store] = {}
+        self.mover: Mover = self._open(folder)
+        self._chance, self._numbers = Random(kind), itertools.count(1)
+
+    def _open(self, folder: Path) -> Mover:
+        if self.kind.startswith("memory"):
+            return MemoryMover({"g1": self.capacity, "g2": self.capacity}, block_bytes=self.layout.block_bytes)
+        self.stores = open_stores(folder, self.layout, self.capacity)
+        if self.kind.startswith("routed"):
+            return open_mover(self.stores, now_us=self.clock)
+        if self.kind.startswith("thread"):
+            return ThreadMover(self.stores, now_us=self.clock)
+        try:
+            return NixlPosixMover(self.stores, engine="uring" if "uring" in self.kind else "aio", now_us=self.clock)
+        except NixlUnavailable as error:
+            for store in self.stores.values():
+                store.close()
+            pytest.skip(f"NOT TESTED: {error}")
+
+    def close(self) -> None:
+        """The mover first, then what it moves between."""
+        self.mover.close()
+        for store in self.stores.values():
+            store.close()
+
+    def put(self, slot: int, data: bytes, tier: TierName | None = None) -> None:
+        """Write a block into a slot, of the source if no tier is named."""
+        tier = tier or self.source
+        if isinstance(self.mover, MemoryMover):
+            self.mover.block(tier, slot)[:] = data
+            return
+        block = anonymous(self.layout.slot_bytes)
+        block[: len(data)] = data
+        self.stores[tier].write(slot, block)
+
+    def fill(self, slot: int) -> bytes:
+        """Write a block of chance into a slot of the source."""
+        data = self._chance.randbytes(self.layout.block_bytes)
+        self.put(slot, data)
+        return data
+
+    def get(self, slot: int) -> bytes:
+        """The block in a slot of the destination."""
+        if isinstance(self.mover, MemoryMover):
+            return bytes(self.mover.block(self.tier, slot))
+        block = anonymous(self.layout.slot_bytes)
+        self.stores[self.tier].read(slot, block)
+        return bytes(block[: self.layout.block_bytes])
+
+    def job(self, sources: Sequence[int], slots: Sequence[int], **more: object) -> Job:
+        """A job from source to destination, with a minute's time."""
+        fields = {
+            "transfer": f"1.{next(self._numbers)}",
+            "source": self.source,
+            "tier": self.tier,
+            "source_slots": sources,
+            "slots": slots,
+            "keys": ["0" * 32] * len(slots),
+            "deadline_us": wall_clock_us() + 60_000_000,
+            **more,
+        }
+        return Job(**fields)
+
+    def reports(self, count: int) -> list[Report]:
+        """Reports that say of this many blocks that nothing more will happen to them."""
+        return collect(self.mover, lambda reports: sum(len(r.slots) for r in reports if r.stopped) >= count)
+
+
+def collect(mover: Mover, is_enough: Callable[[list[Report]], bool]) -> list[Report]:
+    """Poll until the reports are enough."""
+    reports, deadline = mover.poll(), time.monotonic() + PATIENCE_S
+    while not is_enough(reports):
+        assert time.monotonic() < deadline, reports
+        time.sleep(0.0005)
+        reports += mover.poll()
+    return reports

@@ -1,0 +1,39 @@
+"""One block from store to store: read, hashed, compared, written, with as few copies as the two allow."""
+
+from __future__ import annotations
+
+import errno
+
+from xxhash import xxh3_64_hexdigest
+
+from kvbm_tiers.job_book import Outcome
+from kvbm_tiers.mover import CORRUPT
+from kvbm_tiers.store import Store
+
+
+def move(source: Store, source_slot: int, target: Store, slot: int, checksum: str, bounce: memoryview) -> Outcome:
+    """Move a block that must have this checksum, if one is given.
+
+    A block goes straight where one side is packed memory, and over `bounce` where none is: disk to device is two hops.
+    It never raises: what went wrong is the outcome.
+    """
+    try:
+        here, there = source.view(source_slot), target.view(slot)
+        block = here or there or bounce
+        if not here:
+            source.read(source_slot, block)
+        found = xxh3_64_hexdigest(block[: source.layout.block_bytes])
+        if checksum and checksum != found:
+            return Outcome(reason=CORRUPT)
+        if here or not there:
+            target.write(slot, block)
+        return Outcome(checksum=found)
+    except Exception as error:  # noqa: BLE001 - a block that failed in an unknown way has failed, and the mover goes on
+        return Outcome(reason=reason_of(error))
+
+
+def reason_of(error: Exception) -> str:
+    """An error in a report's words, its number by name: `ENOSPC: No space left on device`."""
+    if isinstance(error, OSError) and error.errno:
+        return f"{errno.errorcode.get(error.errno, error.errno)}: {error.strerror}"
+    return f"{type(error).__name__}: {error}"

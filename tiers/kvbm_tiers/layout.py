@@ -1,0 +1,174 @@
+"""The shape of a KV block, declared once: its groups of layers, where its bytes lie in an engine's pool, and in a packed block.
+
+A packed block is, group by group, `[layers][outer][page]`. A pool of N slots is one array a layer, `[outer][N][page]`
+(`separate`), or one array a group, `[N][layers][outer][page]` (`contiguous`). A page is `[tokens][heads][head_size]` in
+order NHD and `[heads][tokens][head_size]` in order HND. The order moves no byte, but a reader must know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+from math import prod
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import fields
+
+from kvbm_events.schema.errors import NamespaceMismatch
+
+Dtype = Literal["float32", "float16", "bfloat16", "float8_e4m3", "float8_e5m2", "int8"]
+Order = Literal["NHD", "HND"]
+Arrangement = Literal["separate", "contiguous"]
+
+ALIGNMENT = 4096
+"""Bytes: a page of memory, and what O_DIRECT asks of addresses, offsets and lengths."""
+_ITEM_BYTES: dict[str, int] = {
+    "float32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "float8_e4m3": 1,
+    "float8_e5m2": 1,
+    "int8": 1,
+}
+
+
+def aligned(size: int) -> int:
+    """The least multiple of `ALIGNMENT` that holds `size` bytes."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+class Array(NamedTuple):
+    """One array of a pool: its shape in elements, and its strides in bytes."""
+
+    name: str
+    dtype: Dtype
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    size: int
+
+
+class Segment(NamedTuple):
+    """A run of bytes of one slot: in which array of the pool, from where, how many."""
+
+    array: int
+    offset: int
+    size: int
+
+
+class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Layers whose KV has one shape.
+
+    :ivar outer: 2 for K and V, 1 where they are one latent (MLA)
+    :ivar tokens: in a block
+    """
+
+    name: str
+    layers: int
+    outer: Literal[1, 2] = 2
+    tokens: int
+    heads: int
+    head_size: int
+    dtype: Dtype = "bfloat16"
+    order: Order = "NHD"
+    arrangement: Arrangement = "separate"
+
+    def __post_init__(self) -> None:
+        if min(self.layers, self.tokens, self.heads, self.head_size) < 1 or self.outer not in {1, 2}:
+            raise ValueError(f"group {self.name!r} has a size below 1, or neither 1 nor 2 as its outer size")
+
+    @property
+    def page(self) -> tuple[int, int, int]:
+        """The shape of a page."""
+        if self.order == "NHD":
+            return self.tokens, self.heads, self.head_size
+        return self.heads, self.tokens, self.head_size
+
+    @property
+    def page_bytes(self) -> int:
+        """Of one layer's K or V (or latent) of one block: the largest run that is always in one piece."""
+        return prod(self.page) * _ITEM_BYTES[self.dtype]
+
+    @property
+    def block_bytes(self) -> int:
+        """Of one block of this group, packed."""
+        return self.layers * self.outer * self.page_bytes
+
+    def arrays(self, capacity: int) -> list[Array]:
+        """The arrays of a pool of `capacity` slots."""
+        if self.arrangement == "contiguous":
+            return [self._array(self.name, (capacity, self.layers, self.outer, *self.page))]
+        shape = (self.outer, capacity, *self.page)
+        return [self._array(f"{self.name}.{layer}", shape) for layer in range(self.layers)]
+
+    def segments(self, slot: int, capacity: int) -> Iterator[Segment]:
+        """Where the block of a slot lies in these arrays, in packed order."""
+        if self.arrangement == "contiguous":
+            yield Segment(0, slot * self.block_bytes, self.block_bytes)
+            return
+        for layer in range(self.layers):
+            for outer in range(self.outer):
+                yield Segment(layer, (outer * capacity + slot) * self.page_bytes, self.page_bytes)
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> Array:
+        item = _ITEM_BYTES[self.dtype]
+        strides = [*accumulate(reversed(shape[1:]), int.__mul__, initial=item)]
+        return Array(name, self.dtype, shape, tuple(reversed(strides)), prod(shape) * item)
+
+
+class Layout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A block: one group of layers, or several that live and die together (hybrid models)."""
+
+    groups: tuple[Group, ...]
+
+    def __post_init__(self) -> None:
+        names = [group.name for group in self.groups]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"groups {names}: a layout has one at least, and each name once")
+
+    @property
+    def block_bytes(self) -> int:
+        """Of one packed block."""
+        return sum(group.block_bytes for group in self.groups)
+
+    @property
+    def slot_bytes(self) -> int:
+        """Of one packed block's place in memory or in a file: so many that every slot can be read past the page cache."""
+        return aligned(self.block_bytes)
+
+    def arrays(self, capacity: int) -> list[Array]:
+        """The arrays of an engine's pool of `capacity` slots."""
+        return [array for group in self.groups for array in group.arrays(capacity)]
+
+    def segments(self, slot: int, capacity: int) -> list[Segment]:
+        """Where the block of a slot lies in the pool's arrays: one after the other, they are the packed block."""
+        found, base = list[Segment](), 0
+        for group in self.groups:
+            found += [Segment(base + array, offset, size) for array, offset, size in group.segments(slot, capacity)]
+            base += len(group.arrays(capacity))
+        return found
+
+    def check(self, other: Layout) -> None:
+        """Refuse blocks of another layout.
+
+        Raises:
+            NamespaceMismatch: `other` differs; the message names the first field that does, and both values.
+        """
+        for at, (mine, theirs) in enumerate(zip(self.groups, other.groups, strict=False)):
+            for field in fields(Group):
+                refuse_other(f"groups[{at}].{field.name}", getattr(mine, field.name), getattr(theirs, field.name))
+        refuse_other("the number of groups", len(self.groups), len(other.groups))
+
+
+def refuse_other(field: str, here: object, there: object) -> None:
+    """Refuse bytes that were written under another value of a field.
+
+    Raises:
+        NamespaceMismatch: the values differ.
+    """
+    if here != there:
+        raise NamespaceMismatch(
+            f"{field} is {here!r} here and {there!r} there",
+            why="blocks of another shape or model would be read as ours",
+            hint="name another file, or reset this one",
+        )

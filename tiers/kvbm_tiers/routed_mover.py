@@ -1,0 +1,82 @@
+"""Several movers as one, and the best that this machine has for its stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from kvbm_events.schema import TierName
+from kvbm_tiers.disk_slab import DiskSlab
+from kvbm_tiers.errors import NixlUnavailable
+from kvbm_tiers.job_book import wall_clock_us
+from kvbm_tiers.mover import Job, Mover, Report
+from kvbm_tiers.nixl_posix_mover import NixlPosixMover
+from kvbm_tiers.store import Store
+from kvbm_tiers.thread_mover import ThreadMover
+
+logger = structlog.get_logger(__name__)
+
+
+class RoutedMover:
+    """Gives each job to the mover of its path."""
+
+    def __init__(self, by_path: Mapping[tuple[TierName, TierName], Mover], otherwise: Mover) -> None:
+        """Route by source and destination; the movers are this one's own from here on.
+
+        Args:
+            by_path: who moves between two tiers
+            otherwise: who moves between all others
+        """
+        self._by_path, self._otherwise = dict(by_path), otherwise
+        self._movers = list({id(mover): mover for mover in (*by_path.values(), otherwise)}.values())
+
+    def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:
+        """See `Mover.begin`."""
+        said = [mover.begin(epoch, left) for mover in self._movers]
+        return all(said)
+
+    def submit(self, job: Job) -> None:
+        """See `Mover.submit`."""
+        self._by_path.get((job.source, job.tier), self._otherwise).submit(job)
+
+    def poll(self) -> list[Report]:
+        """See `Mover.poll`."""
+        return [report for mover in self._movers for report in mover.poll()]
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `Mover.watch`."""
+        for mover in self._movers:
+            mover.watch(changed)
+
+    def cancel(self, transfer: str) -> None:
+        """See `Mover.cancel`."""
+        for mover in self._movers:
+            mover.cancel(transfer)
+
+    def close(self) -> None:
+        """See `Mover.close`."""
+        for mover in self._movers:
+            mover.close()
+
+
+def open_mover(stores: Mapping[TierName, Store], *, now_us: Callable[[], int] = wall_clock_us) -> Mover:
+    """The mover between these stores: to and from disk by NIXL where it is installed, all else by threads.
+
+    Raises:
+        NamespaceMismatch: the stores are not of one layout.
+    """
+    disks = {tier for tier, store in stores.items() if isinstance(store, DiskSlab)}
+    nixl = None
+    if disks:
+        try:
+            nixl = NixlPosixMover(stores, now_us=now_us)
+        except NixlUnavailable as error:
+            logger.warning("blocks go to disk by plain reads and writes in threads, not by NIXL", why=str(error))
+    threads = ThreadMover(stores, now_us=now_us)
+    if nixl is None:
+        return threads
+    by_disk: dict[tuple[TierName, TierName], Mover] = {
+        (one, other): nixl for one in stores for other in stores if (one in disks) != (other in disks)
+    }
+    return RoutedMover(by_disk, otherwise=threads)
