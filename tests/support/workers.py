@@ -195,6 +195,7 @@ class Site:
         rank: int = 0,
         ranks: int = 1,
         namespace: str = NAMESPACE,
+        in_flight_max: int = 16,
         ready: bool = True,
     ) -> Worker:
         """A worker in threads of this process."""
@@ -205,7 +206,7 @@ class Site:
             ranks=ranks,
             tiers=held_tiers(),
         )
-        habits = Habits(heartbeat_s=HEARTBEAT_S, stop_timeout_s=2.0)
+        habits = Habits(heartbeat_s=HEARTBEAT_S, stop_timeout_s=2.0, in_flight_max=in_flight_max)
         worker = Worker(self.url, plan, mover or StepMover(), habits)
         worker.start()
         self._workers.append(worker)

@@ -86,9 +86,10 @@ def test_the_stream_of_reports_is_deleted(own_site):
 def test_what_a_new_owner_finds_waiting_is_forgotten_and_what_runs_is_finished(site):
     mover = StepMover(may_copy=False)
     with site.open() as owner:
-        site.work(mover)
+        site.work(mover, in_flight_max=2)
         transfers = [transfer for _ in range(6) for transfer in site.offload(owner, 1)[1]]
-        mover.wait_submitted(6)
+        mover.wait_submitted(2)
+        owner.flush()
     with site.open() as owner:
         assert len(owner.state.transfers) == 6
         assert owner.check_integrity() == []
@@ -96,7 +97,7 @@ def test_what_a_new_owner_finds_waiting_is_forgotten_and_what_runs_is_finished(s
         settle(owner)
         assert [stopped for *_, stopped in site.failures(owner)].count(False) == 6
         assert [stopped for *_, stopped in site.failures(owner)].count(True) == 6
-        assert mover.submitted == transfers
+        assert mover.submitted == transfers[:2]
         check_next(site, owner)
 
 

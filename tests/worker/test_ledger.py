@@ -175,6 +175,16 @@ def test_a_new_incarnation_does_what_is_open_and_clears_what_is_not():
     assert told(ledger) == [("1.3", 8, "", True)]
 
 
+def test_a_new_incarnation_is_not_asked_for_what_its_rank_has_said():
+    ledger = book(2)
+    ledger.submit(job(1, [4, 5]))
+    ledger.submit(job(2, [6]))
+    ledger.hear(0, good([4]), 1)
+    ledger.hear(0, good([6], transfer="1.2"), 1)
+    answer = ledger.answer(OpenQuestion(epoch=1, hello=hello("b", 0, 2)), 2)
+    assert [(job.transfer, job.slots) for job in answer.jobs] == [("1.1", [(5, 1)])]
+
+
 def test_reports_that_waited_do_not_count_after_their_worker_was_followed():
     ledger = book()
     ledger.hear(0, good([4]), 1)
