@@ -157,10 +157,7 @@ class Site:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        for worker in self._workers:
-            worker.ask_to_stop()
-        for worker in self._workers:
-            worker.wait(TIMEOUT_S)
+        self.stop_workers()
         for owner in self._owners:
             owner.close()
 
@@ -213,6 +210,13 @@ class Site:
         if ready:
             assert worker.wait_ready(TIMEOUT_S), worker.failure
         return worker
+
+    def stop_workers(self) -> None:
+        """End all workers of this process."""
+        for worker in self._workers:
+            worker.ask_to_stop()
+        for worker in self._workers:
+            assert worker.wait(TIMEOUT_S)
 
     def offload(
         self, owner: BlockManager, blocks: int = 4, memory: MemoryMover | None = None

@@ -6,6 +6,7 @@ import nats
 import pytest
 
 from kvbm_events.jetstream import JetStreamLog
+from kvbm_events.schema.errors import Fenced
 from kvbm_tiers.reports import Heartbeat, Reported, encode, report_subject
 from kvbm_tiers.worker import WorkerRefused
 from support.nats import frozen
@@ -101,13 +102,26 @@ def test_what_a_new_owner_finds_waiting_is_forgotten_and_what_runs_is_finished(s
         check_next(site, owner)
 
 
-def test_a_fenced_owner_does_not_speak_for_the_new_one(site):
+def test_an_owner_that_was_fenced_with_a_transfer_open_does_not_speak_for_the_new_one(site):
+    """As after kill -9, but worse: the one before still lives, listens to the reports, and is asked."""
+    mover = StepMover(may_copy=False)
     first = site.open()
+    site.work(mover)
+    keys, transfers = site.offload(first)
+    mover.wait_submitted()
     with site.open() as owner:
-        mover = StepMover()
-        site.work(mover)
+        assert site.failures(owner) == [(transfers[0], "the owner was restarted", False)]
+        mover.let()
+        settle(owner)
+        with pytest.raises(Fenced):
+            for _ in range(100):
+                first.match("late", keys)
+                first.flush()
+        assert found_below(owner, keys) == 0
         check_next(site, owner)
-        assert first.state.epoch == owner.state.epoch - 1
+        site.stop_workers()
+        site.work()
+        check_next(site, owner)
 
 
 def test_hostile_duplicate_and_late_reports_do_nothing(site):

@@ -12,7 +12,16 @@ import pytest
 
 from kvbm_events.schema.errors import TierFull
 from support.owners import verdict_of
-from support.workers import DEAD_AFTER_S, FileMover, WorkerProcess, found_below, pump_until, settle, wrong_blocks
+from support.workers import (
+    DEAD_AFTER_S,
+    FileMover,
+    WorkerProcess,
+    bytes_of,
+    found_below,
+    pump_until,
+    settle,
+    wrong_blocks,
+)
 
 LONG_S = 600.0
 
@@ -47,6 +56,32 @@ def test_the_next_worker_does_what_a_killed_one_left_open(site, tmp_path, memory
             assert found_below(owner, keys) == 4
             check_next(site, owner, memory)
         assert site.failures(owner) == []
+
+
+@pytest.mark.parametrize("word", ["submitted", "copied"])
+def test_what_comes_up_is_done_by_the_next_worker_too(site, tmp_path, memory, word):
+    with site.open(dead_after_s=LONG_S) as owner:
+        with WorkerProcess(site.url, site.instance, tmp_path, steps="") as worker:
+            worker.hear("ready")
+            keys, transfers = site.offload(owner, memory=memory)
+            assert owner.wait_transfers(transfers)
+        owner.evict(keys, tier="g1")
+        owner.match("up", keys)
+        with WorkerProcess(
+            site.url, site.instance, tmp_path, steps={"submitted": "copy", "copied": "report"}[word]
+        ) as worker:
+            worker.hear("ready")
+            transfers = owner.onboard("up", keys)
+            owner.flush()
+            worker.hear(word)
+        assert not owner.wait_transfers(transfers, timeout_s=0.1)
+        assert owner.resident(keys) == []
+        with WorkerProcess(site.url, site.instance, tmp_path):
+            assert owner.wait_transfers(transfers)
+            slots = owner.resident(keys)
+            assert [bytes(memory.block("g1", slot)) for slot in slots] == [bytes_of(key) for key in keys]
+            owner.release("up")
+            check_next(site, owner, memory)
 
 
 def test_jobs_that_came_while_no_worker_was_there_are_done_once(site, tmp_path, memory):
