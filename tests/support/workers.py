@@ -185,6 +185,12 @@ class Site:
         self._owners.append(owner)
         return owner
 
+    def open_without_workers(self) -> BlockManager:
+        """The next owner, which moves blocks itself."""
+        owner = BlockManager.open(self.url, self.instance, namespace=NAMESPACE, tiers=TIERS)
+        self._owners.append(owner)
+        return owner
+
     def work(
         self,
         mover: MemoryMover | None = None,

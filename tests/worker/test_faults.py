@@ -183,6 +183,30 @@ def test_a_worker_ends_when_an_owner_of_another_namespace_opens(site):
         worker.stop()
 
 
+def test_a_worker_ends_when_an_owner_with_other_ranks_opens(site):
+    with site.open():
+        worker = site.work()
+    with site.open(ranks=2):
+        assert worker.wait(30)
+    with pytest.raises(WorkerRefused, match="it counts 1 ranks, and the owner 2"):
+        worker.stop()
+
+
+def test_a_worker_keeps_its_hands_off_an_epoch_whose_owner_has_no_workers(site):
+    mover = StepMover()
+    with site.open() as owner:
+        site.work(mover)
+        check_next(site, owner)
+    done = len(mover.submitted)
+    with site.open_without_workers() as owner:
+        for _ in range(5):
+            _, transfers = site.offload(owner)
+            assert owner.wait_transfers(transfers)
+    with site.open() as owner:
+        check_next(site, owner)
+        assert len(mover.submitted) == done + 1
+
+
 def test_a_job_whose_order_was_trimmed_fails_by_name(site):
     async def trim(seq):
         log = await JetStreamLog.connect(site.url)

@@ -20,6 +20,8 @@ from kvbm_tiers.worker.voice import Voice
 TRIMMED = "its order was trimmed from the log"
 ASK_AGAIN_S = 0.25
 FULL_PAUSE_S = 0.005
+LAST_N = 1 << 62
+"""Beyond the last event of any epoch."""
 
 _logger = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class Eyes:
         """Read the log, for ever.
 
         Raises:
-            WorkerRefused: an owner of another namespace opened the instance.
+            WorkerRefused: an owner opened the instance that does not take this worker.
             LogGap, InvalidEvent: the log holds what this worker may not pass over.
         """
         while True:
@@ -60,7 +62,7 @@ class Eyes:
                 async for batch in self._log.read(self._plan.instance, after=self._after):
                     for entry in batch:
                         for ordered in self._sequencer.feed(entry):
-                            self._take(ordered.event)
+                            await self._take(ordered.event)
                         self._after = entry.seq
                     while len(self._backlog) >= self._waiting_max:  # noqa: ASYNC110 - it is another thread that makes room
                         await asyncio.sleep(FULL_PAUSE_S)
@@ -74,9 +76,7 @@ class Eyes:
         answer = await self._voice.ask(last[0]) if last else None
         if answer is None:
             return False
-        if answer.refusal:
-            raise refused(self._plan, answer.refusal)
-        await self._begin_after(answer)
+        await self._begin_after(self._accepted(answer))
         self._voice.say_hello()
         return True
 
@@ -85,27 +85,51 @@ class Eyes:
         numbers = [place_of(job.transfer)[1] for job in answer.jobs]
         known = min([answer.n, *(n - 1 for n in numbers)])
         start = await self._log.seek(self._plan.instance, answer.epoch, known)
-        self._backlog.expect((answer.epoch, answer.n), {job.transfer: to_slots(job.slots) for job in answer.jobs})
+        self._expect(answer)
         for job, n in zip(answer.jobs, numbers, strict=True):
             if n < start.first_n:
                 self._voice.say(Report(transfer=job.transfer, slots=to_slots(job.slots), reason=TRIMMED))
         self._after = start.after
         self._sequencer.resume(self._plan.instance, answer.epoch, max(known, start.first_n - 1))
 
+    def _accepted(self, answer: OpenAnswer) -> OpenAnswer:
+        if answer.refusal:
+            raise refused(self._plan, answer.refusal)
+        return answer
+
+    def _expect(self, answer: OpenAnswer) -> None:
+        jobs = {job.transfer: to_slots(job.slots) for job in answer.jobs}
+        self._backlog.expect((answer.epoch, answer.n), jobs)
+
     def _job(self, event: TransferStarted) -> Job:
         """The job for this rank. The checksums are of whole blocks: of several slices the owner compares them."""
         job = Job.of(event)
         return job if self._plan.ranks == 1 else structs.replace(job, checksums=())
 
-    def _take(self, event: AnyEvent) -> None:
-        place = event.epoch, event.n
+    async def _take(self, event: AnyEvent) -> None:
         if isinstance(event, Opened):
-            if event.namespace != self._plan.namespace:
-                raise refused(
-                    self._plan,
-                    f"its namespace is {self._plan.namespace!r}, and epoch {event.epoch} is of {event.namespace!r}",
-                )
-            self._backlog.drop_waiting()
-        self._backlog.take(place, self._job(event) if isinstance(event, TransferStarted) else None)
-        if isinstance(event, Opened):
-            self._voice.say_hello()
+            await self._meet_next(event)
+        else:
+            job = self._job(event) if isinstance(event, TransferStarted) else None
+            self._backlog.take((event.epoch, event.n), job)
+
+    async def _meet_next(self, opened: Opened) -> None:
+        """A new owner. Nothing of its epoch is done before it has taken this worker; nor if yet another one follows."""
+        if opened.namespace != self._plan.namespace:
+            why = f"its namespace is {self._plan.namespace!r}, and epoch {opened.epoch} is of {opened.namespace!r}"
+            raise refused(self._plan, why)
+        self._backlog.drop_waiting()
+        while True:
+            try:
+                last = await self._log.last_place(self._plan.instance)
+            except LogUnavailable:
+                last = None
+            if last and last[0] > opened.epoch:
+                self._backlog.expect((opened.epoch, LAST_N), {})
+                return
+            answer = await self._voice.ask(opened.epoch)
+            if answer:
+                self._expect(self._accepted(answer))
+                self._voice.say_hello()
+                return
+            await asyncio.sleep(ASK_AGAIN_S)

@@ -8,7 +8,8 @@
 Rules
 1. The order to move is a `…Started` event that the log proves: nothing before it is missing.
 2. A new worker asks the owner what is still to be done of what is in the log already, and does only that.
-3. When a new owner opens, what was not begun is forgotten; what is under way is finished and reported.
+3. When a new owner opens, what was not begun is forgotten; what is under way is finished and reported. Nothing of the
+   new epoch is begun before its owner has taken the worker.
 4. It outlives owners and NATS servers. It ends when asked to, or when it may not go on: another namespace, a gap in the log.
 """
 
