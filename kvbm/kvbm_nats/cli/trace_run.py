@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from kvbm_events.log import Log
 from kvbm_events.memory import MemoryLog
-from kvbm_events.schema import TierSpec
+from kvbm_events.schema import TierName, TierSpec
 from kvbm_nats.cli.connect import connect_log
 from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.cli.options import NatsOptions
@@ -107,7 +107,7 @@ def run(
 @contextmanager
 def _stack(plan: Sequence[TierSpec], layout: str, namespace: str, folder: Path | None) -> Iterator[Stack]:
     """The tiers' memory, in the folder or in one that goes afterwards."""
-    capacities = {spec.tier: spec.capacity for spec in plan}
+    capacities: dict[TierName, int] = {spec.tier: spec.capacity for spec in plan}
     with nullcontext(folder) if folder else TemporaryDirectory(prefix="kvbm-trace-") as place:
         stack = Stack(capacities, preset(layout), namespace, host_folder=Path(place), disk_folder=Path(place))
         try:
