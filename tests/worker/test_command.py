@@ -18,11 +18,21 @@ async def store(kv, request, keys):
     await kv.release(request)
 
 
-async def bring_back(kv, request, keys):
-    """When they are down, push the blocks out of g1, and look them up with `onboard`; how many came up."""
+async def over(kv):
+    """Wait until no transfer is open."""
     async with asyncio.timeout(30):
         while (await kv.status()).transfers:  # each answer comes with a turn of the owner's
             pass
+
+
+def damage(path):
+    """Turn every byte over."""
+    path.write_bytes(bytes(255 - byte for byte in path.read_bytes()))
+
+
+async def bring_back(kv, request, keys):
+    """When they are down, push the blocks out of g1, and look them up with `onboard`; how many came up."""
+    await over(kv)
     await kv.evict(keys, tier="g1")
     answer = await kv.match(request, keys, onboard=True, wait_s=20)
     await kv.release(request)
@@ -65,6 +75,28 @@ async def test_a_worker_lives_on_while_the_service_is_killed(nats_url, instance)
             assert await bring_back(kv, f"b{round_}", keys) == 6
         await service.kill()
     assert await worker.terminate() == 0
+
+
+async def test_what_is_in_a_folder_survives_the_worker_and_comes_up_unharmed(nats_url, instance, tmp_path):
+    memory = f"--folder={tmp_path}", "--layout=tiny"
+    service = await ServiceProcess(nats_url, instance, workers=1).start()
+    worker = await WorkerCommand(nats_url, instance, *memory).start()
+    async with await Publisher.connect(nats_url, instance) as kv:
+        await store(kv, "a", KEYS)
+        await over(kv)
+        await worker.kill()
+        worker = await WorkerCommand(nats_url, instance, *memory).start()
+        assert await bring_back(kv, "b", KEYS) == 6
+        assert await worker.terminate() == 0
+        damage(tmp_path / "g2.arena")
+        worker = await WorkerCommand(nats_url, instance, *memory).start()
+        await kv.evict(KEYS, tier="g1")
+        answer = await kv.match("c", KEYS, onboard=True, wait_s=20)
+        assert [hit for hit in answer.hits if hit.tier == "g1"] == [], "a block with other bytes was loaded"
+        assert answer.note == "a transfer failed"
+        assert (await kv.match("d", KEYS)).hits == [], "what is corrupt is evicted"
+    assert await worker.terminate() == 0
+    assert await service.terminate() == 0
 
 
 async def test_a_worker_of_another_namespace_ends_with_2_and_says_why(nats_url, instance):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +12,12 @@ import structlog
 from cyclopts import Parameter
 
 from kvbm_events.jetstream import Options
+from kvbm_events.schema import TierName
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.cli.options import NatsOptions
 from kvbm_nats.plan import parse_plan
-from kvbm_tiers import MemoryMover
+from kvbm_tiers import Layout, MemoryMover, Mover, Stack, preset
 from kvbm_tiers.reports import MAX_RANKS, HeldTier
 from kvbm_tiers.worker import Worker, WorkerOptions, WorkerPlan
 from kvbm_tiers.worker.worker import LOCK_FOLDER
@@ -33,6 +36,8 @@ def worker(
     rank: int = 0,
     ranks: int = 1,
     block_bytes: int = 64,
+    folder: Path | None = None,
+    layout: str = "llama-8b",
     heartbeat_s: float = 1.0,
     in_flight_max: int = 16,
     stop_timeout_s: float = 10.0,
@@ -49,7 +54,9 @@ def worker(
         tiers: what is in this worker's memory, `g1=BLOCKS,...`, as in the owner's plan
         rank: which slice of every block it holds, from 0
         ranks: how many slices there are
-        block_bytes: how large a block is in this rank
+        block_bytes: how large a block is in this rank, where there is no folder
+        folder: where g2 and g3 lie, and survive the worker; without it all tiers are memory that goes with it
+        layout: the shape of a block in the folder: llama-8b, deepseek-v3, gpt-oss-20b, tiny
         heartbeat_s: how often it says that it lives
         in_flight_max: transfers that are moved at the same time
         stop_timeout_s: how long its end waits for what is under way
@@ -62,14 +69,6 @@ def worker(
             f"rank {rank} of {ranks}, {block_bytes} bytes a block, {in_flight_max} in flight, heartbeat {heartbeat_s:g} s",
             why=f"ranks count from 0 up to {MAX_RANKS}, and the other numbers are above 0",
         )
-    specs = parse_plan(tiers)
-    plan = WorkerPlan(
-        instance=given.instance,
-        namespace=namespace,
-        rank=rank,
-        ranks=ranks,
-        tiers=tuple(HeldTier(tier=spec.tier, capacity=spec.capacity) for spec in specs),
-    )
     options = WorkerOptions(
         heartbeat_s=heartbeat_s,
         in_flight_max=in_flight_max,
@@ -77,8 +76,27 @@ def worker(
         lock_folder=lock_folder,
         connection=Options(name=f"kvbm worker {given.instance}.{rank}", patience_s=PATIENCE_S),
     )
-    mover = MemoryMover({spec.tier: spec.capacity for spec in specs}, block_bytes=block_bytes)
-    _run(Worker(given.nats_url, plan, mover, options), plan)
+    capacities = {spec.tier: spec.capacity for spec in parse_plan(tiers)}
+    with _memory(capacities, folder, preset(layout), block_bytes, namespace) as (mover, kept):
+        held = tuple(HeldTier(tier=tier, capacity=size, kept=tier in kept) for tier, size in capacities.items())
+        plan = WorkerPlan(instance=given.instance, namespace=namespace, rank=rank, ranks=ranks, tiers=held)
+        _run(Worker(given.nats_url, plan, mover, options), plan)
+
+
+@contextmanager
+def _memory(
+    capacities: Mapping[TierName, int], folder: Path | None, layout: Layout, block_bytes: int, namespace: str
+) -> Iterator[tuple[Mover, Collection[TierName]]]:
+    """The mover over this rank's tiers, and the tiers that still have what was in them."""
+    if folder is None:
+        yield MemoryMover(capacities, block_bytes=block_bytes), ()
+        return
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    stack = Stack(capacities, layout, namespace, host_folder=folder, disk_folder=folder)
+    try:
+        yield stack.mover, stack.kept
+    finally:
+        stack.close()
 
 
 def _run(worker: Worker, plan: WorkerPlan) -> None:
