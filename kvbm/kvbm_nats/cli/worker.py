@@ -76,7 +76,7 @@ def worker(
         lock_folder=lock_folder,
         connection=Options(name=f"kvbm worker {given.instance}.{rank}", patience_s=PATIENCE_S),
     )
-    capacities = {spec.tier: spec.capacity for spec in parse_plan(tiers)}
+    capacities: dict[TierName, int] = {spec.tier: spec.capacity for spec in parse_plan(tiers)}
     with _memory(capacities, folder, preset(layout), block_bytes, namespace) as (mover, kept):
         held = tuple(HeldTier(tier=tier, capacity=size, kept=tier in kept) for tier, size in capacities.items())
         plan = WorkerPlan(instance=given.instance, namespace=namespace, rank=rank, ranks=ranks, tiers=held)
