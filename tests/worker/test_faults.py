@@ -94,6 +94,7 @@ def test_what_a_new_owner_finds_waiting_is_forgotten_and_what_runs_is_finished(s
     with site.open() as owner:
         assert len(owner.state.transfers) == 6
         assert owner.check_integrity() == []
+        pump_until(owner, lambda: (hello := site.mover.hellos[0]) and hello.seen[0] == owner.state.epoch)
         mover.let()
         settle(owner)
         assert [stopped for *_, stopped in site.failures(owner)].count(False) == 6
