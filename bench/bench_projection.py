@@ -259,10 +259,9 @@ def _write_bare(transactions: list[list[Statement]], folder: Path) -> Took:
             for statement, rows in statements:
                 database.executemany(statement, rows)
             database.execute("COMMIT")
+        database.close()  # what is left of the WAL goes into the file, on both sides
 
-    took = _timed(write)
-    database.close()
-    return took
+    return _timed(write)
 
 
 def _while_reading(history: History, rounds: int) -> list[Row]:

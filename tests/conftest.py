@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from kvbm_nats.nats_server import NatsServer
 from support.nats import URL_ENV
 
 MAX_BYTES = 512 << 20
+
+# Who is started in the background ignores SIGINT, and so would every command that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every machine, however busy it is.
 settings.register_profile("kvbm", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -17,6 +17,7 @@ CLI = (ROOT / "docs" / "cli.md").read_text()
 COMMANDS = [
     ["dev"],
     ["serve"],
+    ["worker"],
     ["project"],
     ["replay"],
     ["traffic"],

@@ -20,6 +20,7 @@ from kvbm_events.schema import (
     is_packed,
     total,
 )
+from kvbm_events.schema.checksums import CHECKSUM_DIGITS, are_checksums
 from kvbm_events.schema.errors import InvalidEvent
 from kvbm_events.schema.keys import KEY_DIGITS
 
@@ -28,7 +29,6 @@ encode: Callable[[AnyEvent], bytes] = msgspec.json.Encoder().encode
 
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 _KNOWN = frozenset(cls.__name__ for cls in AnyEvent.__args__)
-_CHECKSUM_DIGITS = 16
 
 
 class UnknownEvent(InvalidEvent):
@@ -75,15 +75,17 @@ def _flaw(event: AnyEvent) -> str:
     if event.epoch < 1 or event.n < 0:
         return f"epoch {event.epoch}, n {event.n} is no position"
     match event:
-        case Registered() | Evicted() | TransferStarted():
+        case TransferStarted():
+            flaw = _keys_flaw(event.keys, event.slots) or _checksums_flaw(event.checksums, event.slots)
+        case Registered() | Evicted():
             flaw = _keys_flaw(event.keys, event.slots)
         case Matched():
             whole = is_packed(event.missed) and all(
                 is_packed(f.last) and len(f.last) == KEY_DIGITS for f in event.found
             )
             flaw = "" if whole else "a key is not 32 lower-case hex digits"
-        case TransferCompleted(checksums=sums) if sums and len(sums) != _CHECKSUM_DIGITS * total(event.slots):
-            flaw = f"{total(event.slots)} slots, but {len(sums)} digits of checksums"
+        case TransferCompleted():
+            flaw = _checksums_flaw(event.checksums, event.slots)
         case _:
             flaw = ""
     return flaw or _runs_flaw(event)
@@ -95,6 +97,14 @@ def _keys_flaw(keys: str, slots: list[tuple[int, int]]) -> str:
     if len(keys) != KEY_DIGITS * total(slots):
         return f"{total(slots)} slots, but {len(keys) // KEY_DIGITS} keys"
     return ""
+
+
+def _checksums_flaw(checksums: str, slots: list[tuple[int, int]]) -> str:
+    if are_checksums(checksums, total(slots)):
+        return ""
+    return (
+        f"{total(slots)} slots, but its {len(checksums)} digits of checksums are not {CHECKSUM_DIGITS} hex digits each"
+    )
 
 
 def _runs_flaw(event: AnyEvent) -> str:

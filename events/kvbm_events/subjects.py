@@ -63,3 +63,10 @@ def instance_of(subject: str) -> str:
 def message_id(instance: str, epoch: int, n: int) -> str:
     """The `Nats-Msg-Id` of an event: the server stores an id once."""
     return f"{instance}.{epoch}.{n}"
+
+
+def parse_message_id(name: str) -> tuple[int, int] | None:
+    """`(epoch, n)` in an event's message id; None where it is none."""
+    _, _, place = name.partition(".")
+    epoch, _, n = place.partition(".")
+    return (int(epoch), int(n)) if epoch.isdecimal() and n.isdecimal() else None

@@ -19,8 +19,10 @@ from msgspec import Struct
 
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.jetstream import Options as LogOptions
+from kvbm_events.schema import TierName
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.nats_server import NatsServer
+from kvbm_nats.plan import parse_plan
 from kvbm_nats.projection.projector import Projector
 from kvbm_nats.publisher import Publisher
 from kvbm_nats.service.config import InstanceConfig, ServeConfig
@@ -29,11 +31,15 @@ from kvbm_nats.traces import generate
 from kvbm_nats.traces.demo import demo_workload
 from kvbm_nats.traces.play import Report, play_trace
 from kvbm_nats.traces.served import ServedCache
+from kvbm_tiers import Meter, Stack, preset
 
 INSTANCE = "demo"
-NAMESPACE = "model=demo;block_tokens=16"
+LAYOUT = "tiny"
+NAMESPACE = f"model=demo;block_tokens=16;layout={LAYOUT}"
 BANNER_AFTER = 20
 """Requests of demo traffic before the banner is shown, so that it can say what they found."""
+TOLD_EVERY_S = 10.0
+"""How often the demo traffic's figures are told."""
 
 
 class DevOptions(Struct, frozen=True, kw_only=True):
@@ -54,7 +60,6 @@ class Dev:
     def __init__(self, options: DevOptions, say: Callable[[str], None]) -> None:
         self._options, self._say = options, say
         self._over = asyncio.Event()
-        self._shown = False
 
     async def run(self) -> None:
         """Run until Ctrl-C, SIGTERM, or the given time is over.
@@ -75,15 +80,16 @@ class Dev:
 
     async def _run_parts(self, url: str) -> None:
         log_options = LogOptions(name="kvbm dev", sync_always=True)
-        instance = InstanceConfig(name=INSTANCE, namespace=NAMESPACE, tiers=self._options.tiers)
-        service = Server(ServeConfig(url=url, instances=[instance], log=log_options))
+        stack = self._open_stack()
+        instance = InstanceConfig(name=INSTANCE, namespace=NAMESPACE, tiers=self._options.tiers, keep=tuple(stack.kept))
+        service = Server(ServeConfig(url=url, instances=[instance], log=log_options), movers={INSTANCE: stack.mover})
         log = await JetStreamLog.connect(url, log_options)
         try:
             await service.start()
             projector = Projector(log, f"sqlite:///{self._options.folder / 'projection.db'}")
             parts = [projector.run(), service.wait(), self._over.wait()]
             if self._options.traffic:
-                parts.append(self._play(url))
+                parts.append(self._play(url, stack.mover))
             else:
                 self._show_banner(url, None)
             await _first_of(parts)
@@ -91,13 +97,26 @@ class Dev:
             await service.stop()
         finally:
             await log.close()
+            stack.close()
 
-    async def _play(self, url: str) -> None:
+    def _open_stack(self) -> Stack:
+        """The memory of the tiers, beside everything else."""
+        capacities: dict[TierName, int] = {spec.tier: spec.capacity for spec in parse_plan(self._options.tiers)}
+        folder = self._options.folder
+        return Stack(capacities, preset(LAYOUT), NAMESPACE, host_folder=folder, disk_folder=folder)
+
+    async def _play(self, url: str, mover: Meter) -> None:
         """Demo traffic without end."""
+        clock, told_s = asyncio.get_running_loop().time, 0.0
 
         def watch(report: Report) -> None:
+            nonlocal told_s
             if report.requests == BANNER_AFTER:
                 self._show_banner(url, report)
+                told_s = clock()
+            elif report.requests > BANNER_AFTER and clock() - told_s >= TOLD_EVERY_S:
+                self._say(_traffic_line(report) + _moved_line(mover))
+                told_s = clock()
 
         async with await Publisher.connect(url, INSTANCE) as publisher:
             requests = generate(demo_workload(self._options.seed))
@@ -107,8 +126,7 @@ class Dev:
         folder = self._options.folder
         self._say(f"\nkvbm dev is up: NATS at {url}, instance {INSTANCE!r}, everything in {folder}")
         if report:
-            tiers = ", ".join(f"{blocks:,} in {tier}" for tier, blocks in sorted(report.found.items())) or "none yet"
-            self._say(f"demo traffic: {report.requests} requests asked for {report.asked:,} blocks; found {tiers}")
+            self._say(_traffic_line(report))
         self._say("\nNext, in another terminal:")
         at = "" if url.endswith(":4222") else f" --nats-url {url}"
         server = "" if url.endswith(":4222") else f" --server {url}"
@@ -117,6 +135,15 @@ class Dev:
         self._say(f"  sqlite3 {folder / 'projection.db'} .tables")
         self._say(f"  kvbm trace run FILE --instance trace{at}")
         self._say("\nCtrl-C ends it; what it stored stays.\n")
+
+
+def _traffic_line(report: Report) -> str:
+    tiers = ", ".join(f"{blocks:,} in {tier}" for tier, blocks in sorted(report.found.items())) or "none yet"
+    return f"demo traffic: {report.requests:,} requests asked for {report.asked:,} blocks; found {tiers}"
+
+
+def _moved_line(mover: Meter) -> str:
+    return "".join(f"; {'-'.join(path)} {each.size_bytes / 1e6:.1f} MB" for path, each in sorted(mover.traffic.items()))
 
 
 async def _first_of(parts: Sequence[Awaitable[object]]) -> None:

@@ -29,11 +29,13 @@ class LogThread:
 
     :ivar acked_n: every event up to this number is stored
     :ivar failure: why nothing can be written any more; None while all is well
+    :ivar news: goes up with every acknowledgement, failure and nudge
     """
 
     def __init__(self, log: Log | Callable[[], Awaitable[Log]], *, pending_max: int = 65_536) -> None:
         self.acked_n, self.put_n = -1, -1
         self.failure: LogError | None = None
+        self.news = 0
         self._pending_max = pending_max
         self._connect = log if callable(log) else None
         self._queue: deque[AnyEvent] = deque()
@@ -85,7 +87,7 @@ class LogThread:
             self._loop.call_soon_threadsafe(self._wake.set)
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Call `changed` on this thread whenever `acked_n` or `failure` is new. It must not block."""
+        """Call `changed`, on any thread, whenever there is `news`. It must not block."""
         self._watcher = changed
 
     def wait_for_room(self, timeout_s: float) -> None:
@@ -116,9 +118,13 @@ class LogThread:
                 hint="they may be stored or not; they are sent again as long as the owner lives",
             )
 
-    def wait_past(self, seen_n: int, timeout_s: float) -> None:
-        """Wait until more than `seen_n` is acknowledged, or the time is over. Raises the failure if there is one."""
-        self._wait(lambda: self.acked_n > seen_n, timeout_s)
+    def wait_news(self, seen: int, timeout_s: float) -> None:
+        """Wait until there is other `news` than was seen, or the time is over. Raises the failure if there is one."""
+        self._wait(lambda: self.news != seen, timeout_s)
+
+    def nudge(self) -> None:
+        """Wake who waits for news: something happened elsewhere. Fit for any thread."""
+        self._tell()
 
     def close(self, timeout_s: float) -> None:
         """Settle and stop. Raises what `Writer.close` raises, after stopping."""
@@ -156,6 +162,7 @@ class LogThread:
 
     def _tell(self) -> None:
         with self._changed:
+            self.news += 1
             self._changed.notify_all()
         self._watcher()
 

@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import takewhile
 from typing import Literal, Self
 
 from msgspec import Struct
@@ -49,7 +50,6 @@ from kvbm_statemachine.decide import (
     Hit,
     allocate,
     evict,
-    fail_transfer,
     match,
     offload,
     onboard,
@@ -94,12 +94,12 @@ class BlockManager:
         self._events = Counter[str]()
         self._evicted = Counter[TierName]()
         timeout_us = int(options.transfer_timeout_s * 1e6)
+        mover.watch(thread.nudge)
         self._offloader = Offloader(self._desk, mover, timeout_us=timeout_us, batch_max=options.batch_max)
         self._snapshot_n = 0
         self._closed = False
         evolve(self.state, opened)
-        for transfer in list(self.state.transfers):
-            fail_transfer(self._desk, transfer, reason="the owner was restarted")
+        self._offloader.begin()
 
     @classmethod
     def open(
@@ -170,7 +170,7 @@ class BlockManager:
         return self._thread.failure
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Call `changed`, on the log's thread, whenever `acked` or `failure` is new. It must not block."""
+        """Call `changed`, on another thread, whenever `acked` or `failure` is new, or blocks moved. It must not block."""
         self._thread.watch(changed)
 
     def match(self, request: str, keys: Sequence[str], *, hold: bool = True, priority: int = 50) -> list[Hit]:
@@ -258,13 +258,13 @@ class BlockManager:
         """Wait until these transfers are over and what they brought can be matched; whether that came in time."""
         end = time.monotonic() + timeout_s
         while True:
-            seen_n = self._begin()
+            seen = self._begin()
             if not any(transfer in self.state.transfers for transfer in transfers) and not self._offloader.is_hiding:
                 return True
             left = end - time.monotonic()
             if left <= 0:
                 return False
-            self._thread.wait_past(seen_n, min(left, _POLL_S))
+            self._thread.wait_news(seen, min(left, _POLL_S))
 
     def evict(
         self, keys: Sequence[str], *, tier: TierName, reason: EvictReason = "operator", actor: str = "operator"
@@ -289,10 +289,10 @@ class BlockManager:
             digest=digest_of(to_bytes(self.state)) if with_digest else "",
         )
 
-    def resident(self, keys: Sequence[str], tier: TierName = "g1") -> int:
-        """How many of the first keys are in a tier. Asks the state only: no event, no hold."""
+    def resident(self, keys: Sequence[str], tier: TierName = "g1") -> list[int]:
+        """The slots of those first keys that are in a tier. Asks the state only: no event, no hold."""
         index = self.state.tier(tier).lineage.index
-        return next((at for at, key in enumerate(keys) if key not in index), len(keys))
+        return [index[key] for key in takewhile(index.__contains__, keys)]
 
     def check_integrity(self) -> list[str]:
         """What is wrong with the state, in words; empty if nothing is. For idle moments: it looks at every block."""
@@ -360,7 +360,7 @@ class BlockManager:
     def _begin(self) -> int:
         """Before every command: fail if the log did, wait while it is behind, move transfers on.
 
-        Returns the number up to which events were acknowledged when the transfers were looked at.
+        Returns the news that were known when the transfers were looked at.
         """
         thread = self._thread
         if thread.failure:
@@ -370,10 +370,10 @@ class BlockManager:
         if thread.pending >= self.options.pending_max:
             thread.wait_for_room(self.options.room_timeout_s)
         self._desk.now_us = _now_us()
-        acked_n = thread.acked_n
+        news = thread.news
         if self._offloader.is_busy:
-            self._offloader.pump(acked_n)
-        return acked_n
+            self._offloader.pump(thread.acked_n)
+        return news
 
     def _deadline_us(self) -> int:
         return self._desk.now_us + int(self.options.transfer_timeout_s * 1e6)

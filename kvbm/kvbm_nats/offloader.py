@@ -7,12 +7,13 @@ arrived can be matched once its `…Completed` event is acknowledged; until then
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from kvbm_events.schema import TierName, TransferStarted
-from kvbm_statemachine.decide import Desk, complete_transfer, fail_transfer, offload
+from kvbm_statemachine.decide import Desk, complete_transfer, evict, fail_transfer, offload
 from kvbm_statemachine.tier import Tier
-from kvbm_tiers import Job, Mover, Report
+from kvbm_statemachine.transfers import Transfer
+from kvbm_tiers import CORRUPT, Job, Mover, Report
 
 
 class Offloader:
@@ -37,6 +38,14 @@ class Offloader:
     def is_hiding(self) -> bool:
         """Whether something arrived that cannot be matched yet."""
         return bool(self._unproven)
+
+    def begin(self) -> None:
+        """Fail what owners before left open. Where the mover outlives its owner, the slots stay quarantined at first."""
+        state = self._desk.state
+        left = {transfer.id: [*transfer.open, *transfer.quarantined] for transfer in state.transfers.values()}
+        is_quiet = self._mover.begin(state.epoch, left)
+        for transfer in [t for t in state.transfers.values() if is_quiet or t.open]:
+            fail_transfer(self._desk, transfer.id, reason="the owner was restarted", stopped=is_quiet)
 
     def take(self, started: Sequence[TransferStarted]) -> None:
         """Give the mover these jobs, each when its event is acknowledged."""
@@ -93,6 +102,8 @@ class Offloader:
         if not transfer:
             return
         late = [slot for slot in report.slots if slot in transfer.quarantined]
+        if report.reason == CORRUPT:
+            self._evict_corrupt(transfer, {*transfer.open, *late}.intersection(report.slots))
         if late and report.stopped:
             fail_transfer(self._desk, transfer.id, reason=report.reason or "arrived too late", slots=late)
         at = [place for place, slot in enumerate(report.slots) if slot in transfer.open]
@@ -114,6 +125,13 @@ class Offloader:
         self._unproven.append((event.n, tier, keys))
         below = self._desk.state.tiers[tier]
         self.offer(below, keys)
+
+    def _evict_corrupt(self, transfer: Transfer, slots: Collection[int]) -> None:
+        """The source has other bytes than it had: it goes, with all that stands on it, before anybody else finds it."""
+        source = self._desk.state.tiers.get(transfer.source)
+        if source and transfer.has_source and not source.observed:
+            keys = [key for slot, key in zip(transfer.slots, transfer.keys, strict=True) if slot in slots]
+            evict(self._desk, source.name, keys, reason="corrupt", actor="mover")
 
     def _fail_overdue(self) -> None:
         """Past its deadline a transfer has failed; its slots stay quarantined until the mover says it stopped."""

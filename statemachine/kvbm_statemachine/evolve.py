@@ -53,10 +53,12 @@ def evolve(state: State, event: AnyEvent, columns: Columns | None = None) -> Non
         IllegalTransition: the event is not the next one, or the table does not allow it; the state is untouched.
     """
     kind = type(event)
-    if kind is not Opened and (event.epoch != state.epoch or event.n != state.n + 1):
+    if kind is not Opened and (event.epoch != state.epoch or not 0 < event.n == state.n + 1):
         raise IllegalTransition(
             f"{kind.__name__} {event.epoch}.{event.n}",
-            why=f"after {state.epoch}.{state.n} comes {state.epoch}.{state.n + 1}",
+            why=f"after {state.epoch}.{state.n} comes {state.epoch}.{state.n + 1}"
+            if state.epoch
+            else "nothing is open",
             hint="feed events through a Sequencer",
         )
     try:

@@ -26,6 +26,7 @@ def _tier_flaws(state: State, tier: Tier) -> Iterator[str]:
         yield f"{tier.name}: {counts} do not make {tier.spec.capacity} slots with {tier.slots.free} free"
     yield from _allocation_flaws(state, tier, counts)
     yield from _lineage_flaws(tier)
+    yield from _checksum_flaws(tier)
     yield from _pin_flaws(state, tier)
 
 
@@ -43,6 +44,13 @@ def _allocation_flaws(state: State, tier: Tier, counts: dict[str, int]) -> Itera
         yield f"{tier.name}: keys on their way differ from those of its transfers"
 
 
+def _checksum_flaws(tier: Tier) -> Iterator[str]:
+    states = tier.slots.states
+    for slot in tier.checksums.known():
+        if states[slot] not in {SlotState.REGISTERED, SlotState.CONDEMNED}:
+            yield f"{tier.name}: slot {slot} has a checksum and no block"
+
+
 def _lineage_flaws(tier: Tier) -> Iterator[str]:
     lineage, states = tier.lineage, tier.slots.states
     blocks = Counter[SlotState]()
@@ -51,6 +59,8 @@ def _lineage_flaws(tier: Tier) -> Iterator[str]:
         blocks[expected] += len(chain.slots)
         if not chain.slots or len(chain.slots) != len(chain.keys):
             yield f"{tier.name}: chain {chain.id} has {len(chain.slots)} slots and {len(chain.keys)} keys"
+        if chain.condemned and lineage.loose(chain):
+            yield f"{tier.name}: chain {chain.id} is condemned, and {lineage.loose(chain)} slots of it are not free yet"
         for at, (key, slot) in enumerate(zip(chain.keys, chain.slots, strict=True)):
             if (
                 states[slot] != expected

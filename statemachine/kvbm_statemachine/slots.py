@@ -115,6 +115,11 @@ class Slots:
         return found
 
 
+def are_within(runs: Runs, capacity: int) -> bool:
+    """Whether runs that come from outside speak of slots of such a tier, so that to unpack them is harmless."""
+    return all(0 <= first < first + count <= capacity for first, count in runs) and total(runs) <= capacity
+
+
 def _overlapping(runs: Runs) -> int | None:
     """A slot that is in two of the runs, if there is one."""
     for (first, count), (following, _) in pairwise(sorted(runs)):

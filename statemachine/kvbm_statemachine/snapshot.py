@@ -12,15 +12,17 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from kvbm_events.schema import Runs, TierName, TierSpec, pack_keys, to_runs, to_slots, unpack_keys
-from kvbm_events.schema.errors import IllegalTransition
+from kvbm_events.schema import Runs, TierName, TierSpec, pack_keys, to_runs, to_slots, total, unpack_keys
+from kvbm_events.schema.errors import IllegalTransition, KvbmError
 from kvbm_statemachine.lineage import Chain
 from kvbm_statemachine.requests import Request
+from kvbm_statemachine.slots import are_within
 from kvbm_statemachine.state import State
+from kvbm_statemachine.table import SlotState
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Kind, Transfer
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 """Goes up whenever a dump's form, or what `evolve` makes of the same events, changes: older dumps are not loaded."""
 
 
@@ -42,6 +44,7 @@ class TierDump(Struct):
     spec: TierSpec
     states: bytes
     seen: bytes
+    checksums: bytes
     next_chain: int
     chains: list[ChainDump]
     policy: Any
@@ -120,14 +123,14 @@ def digest(state: State) -> str:
 
 
 def from_bytes(data: bytes) -> State:
-    """The state that `to_bytes` gave.
+    """The state that `to_bytes` gave. Damage that leaves a state that can be loaded shows in `digest_of` only.
 
     Raises:
         IllegalTransition: the bytes are damaged, or of another version.
     """
     try:
         dumped = _decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise IllegalTransition("this snapshot cannot be read", why=str(error), hint="replay from the log") from error
     if dumped.version != SNAPSHOT_VERSION:
         raise IllegalTransition(
@@ -135,7 +138,10 @@ def from_bytes(data: bytes) -> State:
             why=f"this program writes version {SNAPSHOT_VERSION}",
             hint="replay from the log, or use the program that wrote it",
         )
-    return _load(dumped)
+    try:
+        return _load(dumped)
+    except (LookupError, TypeError, ValueError, KvbmError) as error:
+        raise IllegalTransition("this snapshot is damaged", why=repr(error), hint="replay from the log") from error
 
 
 def _dump_tier(tier: Tier) -> TierDump:
@@ -143,6 +149,7 @@ def _dump_tier(tier: Tier) -> TierDump:
         spec=tier.spec,
         states=bytes(tier.slots.states),
         seen=bytes(tier.seen),
+        checksums=bytes(tier.checksums.packed),
         next_chain=tier.lineage.next_id,
         chains=[
             ChainDump(c.id, c.base, c.parent_key, c.parent_slot, c.condemned, pack_keys(c.keys), to_runs(c.slots))
@@ -192,10 +199,17 @@ def _load(dumped: StateDump) -> State:
 
 
 def _load_tier(dumped: TierDump) -> Tier:
+    if not len(dumped.states) == len(dumped.seen) == dumped.spec.capacity:
+        raise ValueError(f"{dumped.spec.tier} has not {dumped.spec.capacity} slots")
+    if dumped.states.translate(None, bytes(SlotState)):
+        raise ValueError(f"{dumped.spec.tier} has a slot in no state")
     tier = Tier(dumped.spec)
     tier.slots.restore(dumped.states)
     tier.seen[:] = dumped.seen
+    tier.checksums.restore(dumped.checksums)
     for part in dumped.chains:
+        if not are_within(part.slots, dumped.spec.capacity):
+            raise ValueError(f"chain {part.id} has slots that {tier.name} has not")
         keys, slots = unpack_keys(part.keys), to_slots(part.slots)
         chain = Chain(part.id, part.base, part.parent_key, part.parent_slot, keys, slots, {}, part.condemned)
         tier.lineage.restore(chain)
@@ -213,7 +227,10 @@ def _load_transfer(dumped: TransferDump) -> Transfer:
         dumped.source_slot,
         dumped.source_slots,
     )
-    transfer.keys, transfer.slots = unpack_keys(dumped.keys), to_slots(dumped.slots)
+    transfer.keys = unpack_keys(dumped.keys)
+    if total(dumped.slots) != len(transfer.keys) or any(count < 1 for _, count in dumped.slots):
+        raise ValueError(f"transfer {dumped.id} has not a slot for each key")
+    transfer.slots = to_slots(dumped.slots)
     positions = {slot: at for at, slot in enumerate(transfer.slots)}
     transfer.open = {slot: positions[slot] for slot in dumped.open}
     transfer.quarantined = set(dumped.quarantined)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kvbm_events.schema import Runs, TierName, TierSpec, to_runs
+from kvbm_statemachine.checksums import Checksums
 from kvbm_statemachine.lineage import Chain, Lineage
 from kvbm_statemachine.policies import make_policy
 from kvbm_statemachine.slots import Slots
@@ -17,6 +18,7 @@ class Tier:
     :ivar name: g1 to g4
     :ivar observed: whether an engine decides here and we record
     :ivar seen: by slot, how often the block was registered or found, up to 255; kept for the admission below
+    :ivar checksums: by slot, of blocks that came by a transfer
     """
 
     def __init__(self, spec: TierSpec) -> None:
@@ -27,6 +29,7 @@ class Tier:
         self.lineage = Lineage(spec.capacity)
         self.policy = make_policy(spec.policy, self.lineage, spec.capacity)
         self.seen = bytearray(spec.capacity)
+        self.checksums = Checksums(spec.capacity)
 
     def add(self, step: Transition, parent: str, keys: list[str], slots: list[int], runs: Runs) -> Chain:
         """Register new blocks in a row, `runs` being the same slots as `slots`; their chain.
@@ -89,6 +92,7 @@ class Tier:
     def _free(self, step: Transition, chain: Chain, runs: Runs, count: int) -> None:
         parent = self.lineage.cut(chain, count, runs)
         self.slots.move(step, runs)
+        self.checksums.clear(runs)
         if parent:
             self._loosened(parent)
 

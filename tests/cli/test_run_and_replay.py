@@ -1,8 +1,11 @@
 """`kvbm trace run` and `kvbm replay` on a real server: what they print, and their exit codes."""
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from functools import partial
 
 import msgspec
 import pytest
@@ -52,12 +55,50 @@ def test_a_run_reports_and_its_log_verifies(trace, nats_url, instance):
     assert verdict["events"] == sum(report["events"].values()) + 1
 
 
-def test_a_run_can_go_on_where_another_ended(trace, nats_url, instance):
-    assert run(trace, nats_url, instance, "--requests", "20", "--tiers", "g1=20000").returncode == 0
-    again = run(trace, nats_url, instance, "--tiers", "g1=20000", "--json")
+def test_a_run_goes_on_where_another_ended(trace, nats_url, instance, tmp_path):
+    plan = ["--tiers", "g1=2000,g2=20000", "--folder", str(tmp_path)]
+    assert run(trace, nats_url, instance, "--requests", "20", *plan).returncode == 0
+    again = run(trace, nats_url, instance, *plan, "--json")
+    assert again.returncode == 0, again.stderr
     report = json.loads(again.stdout)
     assert report["epoch"] == 2
-    assert report["hit_ratio"] > report["infinite_hit_ratio"]  # what the first run left is found
+    assert report["hit_ratio"] > report["infinite_hit_ratio"], "what the first run left is found"
+    assert report["verified"] > 0
+
+
+def test_without_a_folder_nothing_is_left_to_find(trace, nats_url, instance):
+    for epoch in (1, 2):
+        ran = run(trace, nats_url, instance, "--tiers", "g1=20000,g2=20000", "--json")
+        assert ran.returncode == 0, ran.stderr
+        report = json.loads(ran.stdout)
+        assert (report["epoch"], report["hit_ratio"]) == (epoch, pytest.approx(report["infinite_hit_ratio"]))
+
+
+def test_bytes_that_changed_on_disk_are_computed_again_and_never_loaded(trace, nats_url, instance, tmp_path):
+    plan = ["--tiers", "g1=1000,g2=1000,g3=20000", "--folder", str(tmp_path), "--json"]
+    first = run(trace, nats_url, instance, *plan)
+    assert first.returncode == 0, first.stderr
+    report = json.loads(first.stdout)
+    assert report["verified"] == sum(report["traffic"][path]["blocks"] for path in ("g2-g1", "g3-g1"))
+    slab = bytearray((tmp_path / "g3.slab").read_bytes())
+    for at in range(0, len(slab), 16384):
+        slab[at] ^= 0xFF
+    (tmp_path / "g3.slab").write_bytes(slab)
+    second = run(trace, nats_url, instance, *plan)
+    assert second.returncode == 0, second.stdout
+    report = json.loads(second.stdout)
+    assert report["traffic"]["g3-g1"]["failed"] > 0
+    assert report["integrity"] == []
+    assert report["hit_ratio"] < 1
+    corrupt = [line for line in log_lines(nats_url, instance, tmp_path) if '"reason":"corrupt"' in line]
+    assert {json.loads(line)["event"]["type"] for line in corrupt} == {"Evicted", "OnboardFailed"}
+
+
+def log_lines(nats_url, instance, folder):
+    file = folder / "events.jsonl"
+    exported = kvbm("replay", "--verify", "--export", str(file), url=nats_url, instance=instance)
+    assert exported.returncode == 0, exported.stdout
+    return file.read_text().splitlines()
 
 
 def test_people_get_tables(trace, nats_url, instance):
@@ -86,6 +127,21 @@ def test_replay_writes_a_projection_and_an_export(trace, nats_url, instance, tmp
     assert (tmp_path / "p.db").exists()
     lines = (tmp_path / "events.jsonl").read_text().splitlines()
     assert json.loads(lines[0])["event"]["type"] == "Opened"
+
+
+def test_a_projection_is_compared_with_the_log(trace, nats_server, instance, tmp_path):
+    assert run(trace, nats_server.url, instance, "--requests", "10", "--tiers", "g1=9000").returncode == 0
+    file = tmp_path / "p.db"
+    project = partial(kvbm, "project", "--into", str(file), url=nats_server.url, instance=instance)
+    assert project("--once").returncode == 0
+    same = project("--verify")
+    assert (same.returncode, same.stderr) == (0, "")
+    assert "equal: the tables are what the log says" in same.stdout
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("update tier set free = free - 1")
+    differs = project("--verify")
+    assert differs.returncode == 1, differs.stderr
+    assert f"differs: {instance}: tier g1: the table has" in differs.stdout
 
 
 def test_an_instance_without_events_is_trouble(nats_url, instance):

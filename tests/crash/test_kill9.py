@@ -83,6 +83,7 @@ class ProjectorProcess:
         subprocess.run([*self._command, "--once"], check=True, timeout=600)
 
 
+@pytest.mark.timeout(1800 if os.environ.get("KVBM_WHOLE_TRACE") else 180)
 @pytest.mark.skipif(not CONVERSATION.exists(), reason=f"no trace at {CONVERSATION}: set KVBM_TRACES")
 async def test_a_recorded_trace_with_everything_killed_in_turn(nats_server, instance, tmp_path):
     chance, file, first, epochs = Random(5), tmp_path / "projection.db", 0, 0

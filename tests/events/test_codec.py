@@ -96,16 +96,17 @@ def test_a_look_ups_keys_are_checked(field):
         decode(msgspec.json.encode(event))
 
 
-def test_checksums_are_one_a_slot():
+@pytest.mark.parametrize("checksums", ["0" * 16, "0" * 31 + "x", "0" * 31 + "F"])
+def test_checksums_are_one_a_slot(checksums):
     event = {
         "type": "OffloadCompleted",
         **HEAD,
         "transfer": "1.1",
         "tier": "g2",
         "slots": [[0, 2]],
-        "checksums": "0" * 16,
+        "checksums": checksums,
     }
-    with pytest.raises(InvalidEvent, match="2 slots, but 16 digits"):
+    with pytest.raises(InvalidEvent, match="are not 16 hex digits each"):
         decode(msgspec.json.encode(event))
 
 

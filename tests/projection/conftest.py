@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from itertools import count
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.schema import DropSchema
 
+from kvbm_nats.projection.postgres import NEXT, PUBLISHED
 from projection.postgres_server import find_binaries, postgres_server
-
-_numbers = count(1)
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +31,9 @@ async def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/kept/projection.db"
     server = make_url(request.getfixturevalue("postgres"))
-    name = f"test_{next(_numbers)}"
-    engine = create_async_engine(server.set(drivername="postgresql+asyncpg"), isolation_level="AUTOCOMMIT")
-    async with engine.connect() as connection:
-        await connection.execute(text(f"CREATE DATABASE {name}"))
+    engine = create_async_engine(server.set(drivername="postgresql+asyncpg"))
+    async with engine.begin() as connection:
+        for schema in (PUBLISHED, NEXT):
+            await connection.execute(DropSchema(schema, cascade=True, if_exists=True))
     await engine.dispose()
-    return server.set(database=name).render_as_string(hide_password=False)
+    return server.render_as_string(hide_password=False)

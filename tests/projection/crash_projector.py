@@ -1,18 +1,24 @@
-"""A projector in a process of its own that kills itself at a given moment. Run by `test_crash.py`.
+"""Projectors in processes of their own that kill themselves at a given moment. Run by `test_crash.py`.
 
-    python crash_projector.py EVENTS DATABASE [SQL TIMES]
+    python crash_projector.py EVENTS
 
-Follows the events of a file, a line `instance body` each, and kills itself when the statement that begins with SQL is
-about to be run for the TIMES-th time. Prints the checkpoint after each transaction.
+Imports everything and reads the events, a line `instance body` each, once. Then, for each line of JSON
+`[database, statement, times]` on its standard input, a fork of it projects them, and kills itself when the statement that
+begins so is about to be run for the times-th time; never, where that is 0.
+
+Says `started PID`, the checkpoint after each transaction, and `ended CODE`, which is minus the signal if it was killed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
+import sqlite3.dbapi2
 import sys
+import traceback
 from pathlib import Path
 
 import structlog
@@ -21,7 +27,7 @@ from kvbm_events.codec import decode
 from kvbm_events.memory import MemoryLog
 from kvbm_nats.projection import Projector, follower, sqlite
 
-connect = sqlite3.connect
+connect, write = sqlite3.connect, sqlite.SqliteStore.write
 
 
 def kill_at(beginning: str, times: int) -> None:
@@ -39,7 +45,7 @@ def kill_at(beginning: str, times: int) -> None:
         database.set_trace_callback(watch)
         return database
 
-    sqlite3.connect = traced
+    sqlite3.connect = sqlite3.dbapi2.connect = traced  # each driver has its own way to it
 
 
 def log_from(file: Path) -> MemoryLog:
@@ -50,20 +56,45 @@ def log_from(file: Path) -> MemoryLog:
     return log
 
 
-async def main(log: MemoryLog) -> None:
-    write = sqlite.SqliteStore.write
-
-    async def told(self, changes):
-        await write(self, changes)
-        sys.stdout.write(f"{self.position.seq}\n")
-        sys.stdout.flush()
-
-    sqlite.SqliteStore.write = told
-    await Projector(log, sys.argv[2]).run(await log.last_seq())
+def say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
-structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-follower.WRITE_EVENTS = 12
-if len(sys.argv) > 3:
-    kill_at(sys.argv[3], int(sys.argv[4]))
-asyncio.run(main(log_from(Path(sys.argv[1]))))
+async def write_and_tell(store, changes):
+    await write(store, changes)
+    say(store.position.seq)
+
+
+async def project(log: MemoryLog, database: str) -> None:
+    await Projector(log, database).run(await log.last_seq())
+
+
+def projector(log: MemoryLog, database: str, statement: str, times: int) -> None:
+    """What the fork does; it never returns."""
+    code = 1
+    try:
+        say("started", os.getpid())
+        if times:
+            kill_at(statement, times)
+        asyncio.run(project(log, database))
+        code = 0
+    except BaseException:  # noqa: BLE001 - whatever it is, this process ends here and says why
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def main() -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    follower.WRITE_EVENTS = 12
+    sqlite.SqliteStore.write = write_and_tell
+    log = log_from(Path(sys.argv[1]))
+    for line in sys.stdin:
+        pid = os.fork()
+        if not pid:
+            projector(log, *json.loads(line))
+        say("ended", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+main()

@@ -119,6 +119,7 @@ async def test_readers_of_the_old_generation_go_on_until_they_ask_again(path):
             old.execute("COMMIT")
         assert (await projection.position()).seq == await log.last_seq()
     assert path.readlink() == Path("projection.2.db")
+    await caught_up(url, log)
     assert [file.name for file in sorted(path.parent.iterdir())] == [
         "projection.2.db",
         "projection.db",
@@ -165,13 +166,15 @@ async def test_a_damaged_file_is_made_again(path):
     await assert_equal(str(path), log)
 
 
-async def test_a_generation_that_was_never_finished_is_replaced(path):
+async def test_a_generation_whose_making_was_cut_short_is_removed(path):
     log = log_of(a=busy_story(9, 30))
     await caught_up(str(path), log)
-    (path.parent / "projection.2.db").touch()
-    await caught_up(str(path), log)
+    unfinished = path.parent / "projection.2.db"
+    unfinished.touch()
+    projector = await caught_up(str(path), log)
+    assert projector.status.rebuilds == 0
+    assert not unfinished.exists()
     await assert_equal(str(path), log)
-    assert path.readlink() == Path("projection.3.db")
 
 
 async def test_a_full_disk_is_a_named_error_and_costs_nothing(path, monkeypatch):
@@ -222,3 +225,13 @@ async def test_the_journal_is_indexed_by_instance_request_and_parent(path):
             query = "EXPLAIN QUERY PLAN SELECT seq FROM journal WHERE " + where  # noqa: S608 - the texts above
             plan = str(db.execute(query).fetchall())
             assert "SEARCH journal USING" in plan, (where, plan)
+
+
+async def test_a_folder_may_be_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "linked").symlink_to("real")
+    url, log = str(tmp_path / "linked" / "p.db"), log_of(a=busy_story(13, 20))
+    await caught_up(url, log, 10)
+    projector = await caught_up(url, log)
+    assert projector.status.rebuilds == 0
+    await assert_equal(url, log)

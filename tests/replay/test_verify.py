@@ -106,6 +106,26 @@ async def test_it_stops_at_a_sequence_and_at_a_time():
     assert all(msgspec.json.decode(entry.data)["at_us"] > at_us for entry in log._entries[verdict.seq :])
 
 
+async def test_a_snapshot_that_cannot_be_read_is_a_difference_with_its_reason():
+    log = MemoryLog()
+    write(log, snapshot_after=5)
+    ((place, snapshot),) = log._snapshots.items()
+    log._snapshots[place] = msgspec.structs.replace(snapshot, state=b"damaged", digest="0" * 32)
+    verdict = await verify(log, "i")
+    assert not verdict.is_equal
+    assert f"the snapshot at {snapshot.seq} differ: this snapshot cannot be read" in verdict.difference
+
+
+async def test_a_trimmed_log_whose_snapshot_is_damaged_is_a_gap():
+    log = MemoryLog()
+    write(log, snapshot_after=5)
+    ((place, snapshot),) = log._snapshots.items()
+    await log.trim("i", snapshot.seq)
+    log._snapshots[place] = msgspec.structs.replace(snapshot, state=snapshot.state + b" ")
+    with pytest.raises(LogGap):
+        await verify(log, "i")
+
+
 async def test_a_trimmed_log_is_folded_from_its_oldest_snapshot():
     log = MemoryLog()
     live = write(log, snapshot_after=5)

@@ -2,42 +2,21 @@
 
 import pytest
 
-from kvbm_events.schema import Evicted, OffloadStarted, TierSpec
+from kvbm_events.schema import Evicted, OffloadStarted
 from kvbm_events.schema.errors import BlockHeld, TierFull
-from kvbm_statemachine import SlotState, State, check_integrity, evolve
+from kvbm_statemachine import SlotState, check_integrity
 from kvbm_statemachine.decide import (
-    Desk,
     allocate,
     complete_transfer,
     evict,
     fail_transfer,
     match,
     offload,
-    plan_opening,
     register,
     release,
 )
 from support.chained_keys import prefix
-
-
-def desk_of(*specs):
-    """A desk over an instance with these tiers, and the list of its events."""
-    events = []
-    desk = Desk(State(), events.append)
-    opened = plan_opening(desk.state, namespace="n=1", owner="o", tiers=specs, keep=[], requests="dropped", now_us=1)
-    evolve(desk.state, opened)
-    return desk, events
-
-
-def spec(tier, capacity, **more):
-    return TierSpec(tier=tier, capacity=capacity, **more)
-
-
-def put(desk, keys, name="r", parent="", *, keep=False):
-    """Allocate and register a prompt's blocks."""
-    register(desk, "g1", name, allocate(desk, "g1", name, len(keys)), keys, parent)
-    if not keep:
-        release(desk, name)
+from support.desks import desk_of, put, spec
 
 
 def found(desk, keys):

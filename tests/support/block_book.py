@@ -12,6 +12,7 @@ from kvbm_events.schema import (
     TransferFailed,
     TransferStarted,
     to_slots,
+    unpack_checksums,
     unpack_keys,
 )
 from kvbm_statemachine import State
@@ -25,6 +26,7 @@ class BlockBook:
 
     def __init__(self) -> None:
         self.parents: dict[TierName, dict[str, str]] = {}
+        self.sums: dict[TierName, dict[str, str]] = {}
         self._observed: set[TierName] = set()
         self._arriving: dict[str, dict[int, tuple[str, str]]] = {}
 
@@ -35,16 +37,21 @@ class BlockBook:
                 self.parents = {
                     spec.tier: self.parents[spec.tier] if spec.tier in event.kept else {} for spec in event.tiers
                 }
+                self.sums = {spec.tier: self.sums[spec.tier] if spec.tier in event.kept else {} for spec in event.tiers}
                 self._observed = {spec.tier for spec in event.tiers if spec.control == "observed"}
             case Registered():
                 self._add(event.tier, _pairs(event.keys, event.parent), dict(event.existing))
             case TransferStarted():
+                keys = unpack_keys(event.keys)
+                known = [self.sums[event.source].get(key, "") for key in keys]
+                assert unpack_checksums(event.checksums, len(keys)) == known
                 self._arriving[event.transfer] = dict(
                     zip(to_slots(event.slots), _pairs(event.keys, event.parent), strict=True)
                 )
             case TransferCompleted():
                 blocks = [self._arriving[event.transfer].pop(slot) for slot in to_slots(event.slots)]
                 self._add(event.tier, blocks, dict(event.existing))
+                self._note_sums(event, [key for key, _ in blocks])
             case Evicted():
                 self._remove(event)
             case TransferFailed() | _:
@@ -71,11 +78,18 @@ class BlockBook:
                 assert key not in parents, f"{key} was registered twice in {tier}"
                 parents[key] = parent
 
+    def _note_sums(self, event: TransferCompleted, keys: list[str]) -> None:
+        existing = dict(event.existing)
+        if event.checksums:
+            sums = zip(keys, unpack_checksums(event.checksums, len(keys)), strict=True)
+            self.sums[event.tier].update({key: each for at, (key, each) in enumerate(sums) if at not in existing})
+
     def _remove(self, event: Evicted) -> None:
         parents = self.parents[event.tier]
         gone = set(unpack_keys(event.keys))
         for key in gone:
             del parents[key]
+            self.sums[event.tier].pop(key, None)
         if event.tier not in self._observed:
             left_behind = [key for key, parent in parents.items() if parent in gone]
             assert not left_behind, f"{event.tier}: {left_behind} lost their parents"
@@ -93,5 +107,10 @@ def evictable(state: State, name: TierName) -> int:
     holders = [slot for request in state.requests.values() for slot in request.pins.get(name, ())]
     holders += [t.source_slot for t in state.transfers.values() if t.source == name and t.has_source]
     holders += [chain.parent_slot for chain in lineage.chains.values() if chain.condemned and chain.parent_slot >= 0]
-    held = {slot for holder in holders for chain, size in lineage.path(holder) for slot in chain.slots[:size]}
-    return len(set(lineage.index.values()) - held)
+    return len(set(lineage.index.values()) - held_slots(state, name, holders))
+
+
+def held_slots(state: State, name: TierName, holders: list[int]) -> set[int]:
+    """These slots of a tier and those of all their ancestors."""
+    paths = (path for holder in holders for path in state.tiers[name].lineage.path(holder))
+    return {slot for chain, size in paths for slot in chain.slots[:size]}

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from kvbm_events.schema import ROOT, AnyEvent, TierName, TierSpec, to_slots
+from kvbm_events.schema import CHECKSUM_DIGITS, ROOT, AnyEvent, TierName, TierSpec, to_slots
 from kvbm_events.schema.errors import RefusedError
 from kvbm_statemachine import POLICIES, State, check_integrity, decide, digest, evolve, from_bytes, to_bytes
 from kvbm_statemachine.policies import Victims
-from support.block_book import BlockBook, evictable
+from support.block_book import BlockBook, evictable, held_slots
 from support.chained_keys import key_at, prefix
 
 PLANS: dict[str, list[TierSpec]] = {
@@ -62,6 +62,8 @@ class History(RuleBasedStateMachine):
         assert [(hit.tier, len(hit.slots)) for hit in hits] == expected
         held = [self.state.tiers[hit.tier].lineage.key_of(slot) for hit in hits for slot in hit.slots]
         assert held == keys[: len(held)]
+        if hold:
+            assert all(self._held(request, hit.tier) >= set(hit.slots) for hit in hits)
 
     @rule(request=requests, tier=picks, count=st.integers(1, 4), first=picks)
     def allocate(self, request: str, tier: int, count: int, first: int) -> None:
@@ -69,9 +71,12 @@ class History(RuleBasedStateMachine):
         place = self.state.tiers[name]
         room = place.slots.free + (0 if place.observed else evictable(self.state, name))
         at = [(first + i) % place.spec.capacity for i in range(count)] if place.observed else None
+        order = slots_of(place.policy.victims(place.spec.capacity))
         slots = self._command(decide.allocate, name, request, count, at=at)
         if at is None:
             assert (slots is not None) == (room >= count)
+            left = slots_of(place.policy.victims(place.spec.capacity))
+            assert order[len(order) - len(left) :] == left, "evicting the first of an order must not change the rest"
 
     @rule(request=requests, tier=picks, path=paths, skip=st.integers(0, 2))
     def register(self, request: str, tier: int, path: Path, skip: int) -> None:
@@ -127,7 +132,14 @@ class History(RuleBasedStateMachine):
     @rule(pick=picks, part=st.integers(0, 7))
     def complete(self, pick: int, part: int) -> None:
         transfer, slots = self._some_slots(pick, part)
-        self._command(decide.complete_transfer, transfer, slots=slots)
+        tier, waiting = self.state.transfers[transfer].tier, self.state.transfers[transfer].request
+        under_way = self.state.transfers[transfer].open
+        named = [slot for slot in under_way if slots is None or slot in slots]
+        sums = "".join(self.state.transfers[transfer].keys[under_way[slot]][:CHECKSUM_DIGITS] for slot in named)
+        event = self._command(decide.complete_transfer, transfer, slots=slots, checksums=sums if pick % 3 else "")
+        if event and waiting in self.state.requests:
+            final = dict(enumerate(to_slots(event.slots))) | dict(event.existing)
+            assert self._held(waiting, tier) >= set(final.values())
 
     @precondition(lambda self: self.state.transfers)
     @rule(pick=picks, part=st.integers(0, 7), stopped=st.booleans())
@@ -174,6 +186,9 @@ class History(RuleBasedStateMachine):
         assert check_integrity(self.state) == []
         matchable = {name: tier.lineage.index.keys() for name, tier in self.state.tiers.items()}
         assert matchable == {name: parents.keys() for name, parents in self.book.parents.items()}
+        for name, tier in self.state.tiers.items():
+            sums = {key: tier.checksums.of([slot]) for key, slot in tier.lineage.index.items()}
+            assert {key: each for key, each in sums.items() if each} == self.book.sums[name]
 
     @invariant()
     def folds_alike(self) -> None:
@@ -222,6 +237,7 @@ class History(RuleBasedStateMachine):
         if final is not None:
             index = self.state.tiers[name].lineage.index
             assert [index[key] for key in keys] == final
+            assert self._held(request, name) >= set(final)
 
     def _tier(self, pick: int) -> TierName:
         names = list(self.state.tiers)
@@ -230,6 +246,10 @@ class History(RuleBasedStateMachine):
     def _other(self, name: TierName, pick: int) -> TierName:
         others = [tier for tier in self.state.tiers if tier != name]
         return others[pick % len(others)]
+
+    def _held(self, request: str, name: TierName) -> set[int]:
+        """The registered slots of a tier that a request holds, be it by a block that stands on them."""
+        return held_slots(self.state, name, self.state.requests[request].pins.get(name, []))
 
     def _allocated(self, request: str, name: TierName) -> list[int]:
         holder = self.state.requests.get(request)

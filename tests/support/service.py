@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import msgspec
 
@@ -87,7 +87,7 @@ class Hosted:
             on_failed=lambda _host, error: self.lost.append(error),
             is_reachable=lambda: self.reachable,
             clock=self.clock,
-            mover=mover,
+            mover=(lambda: mover) if mover else None,
         )
 
     async def open(self) -> Hosted:
@@ -145,26 +145,30 @@ class Hosted:
         return int((await self.ask("status"))["requests"])
 
 
-class ServiceProcess:
-    """`kvbm serve`, the real command."""
+class Command:
+    """A long-running `kvbm` command, as a process.
 
-    def __init__(self, url: str, instance: str, *, tiers: str = TIERS, lease_s: float = LEASE_S) -> None:
-        options = {"--nats-url": url, "--instance": instance, "--namespace": NAMESPACE, "--tiers": tiers}
-        self._arguments = [*(word for option in options.items() for word in option), f"--lease-s={lease_s}"]
+    :ivar alive: those that were started and have not ended
+    :ivar said: the lines that it logged until now
+    """
+
+    alive: ClassVar[set[Command]] = set()
+
+    def __init__(self, *arguments: str) -> None:
+        self._arguments = arguments
         self.said: list[str] = []
 
-    async def start(self) -> ServiceProcess:
-        """Start it and wait until it answers."""
-        self._process = await asyncio.create_subprocess_exec(
-            KVBM, "serve", *self._arguments, stderr=asyncio.subprocess.PIPE
-        )
-        await asyncio.wait_for(self._hear("service started"), TIMEOUT_S)
+    async def start(self, word: str) -> Self:
+        """Start it and wait until it logs this word."""
+        self._process = await asyncio.create_subprocess_exec(KVBM, *self._arguments, stderr=asyncio.subprocess.PIPE)
+        self.alive.add(self)
+        await self.hear(word)
         return self
 
     async def kill(self) -> None:
         """Kill it as a crash would."""
         self._process.kill()
-        await self._process.wait()
+        await self._end()
 
     async def terminate(self) -> int:
         """Ask it to end; its exit code."""
@@ -173,14 +177,49 @@ class ServiceProcess:
 
     async def exited(self) -> int:
         """Wait for its end; its exit code."""
-        await asyncio.wait_for(self._hear(""), TIMEOUT_S)
-        return await self._process.wait()
+        await self.hear("")
+        return await self._end()
+
+    async def _end(self) -> int:
+        code = await self._process.wait()
+        self.alive.discard(self)
+        return code
+
+    async def hear(self, word: str) -> None:
+        """Read what it says up to a line with this word, or to the end."""
+        await asyncio.wait_for(self._hear(word), TIMEOUT_S)
 
     async def _hear(self, word: str) -> None:
-        """Read what it says up to a line with this word, or to the end."""
         assert self._process.stderr
         while line := (await self._process.stderr.readline()).decode():
             self.said.append(line)
             if word and word in line:
                 return
         assert not word, "".join(self.said)
+
+
+class ServiceProcess(Command):
+    """`kvbm serve`, the real command."""
+
+    def __init__(
+        self, url: str, instance: str, *, tiers: str = TIERS, lease_s: float = LEASE_S, workers: int = 0
+    ) -> None:
+        super().__init__(*_named("serve", url, instance, tiers), f"--lease-s={lease_s}", f"--workers={workers}")
+
+    async def start(self, word: str = "service started") -> Self:
+        return await super().start(word)
+
+
+class WorkerCommand(Command):
+    """`kvbm worker`, the real command."""
+
+    def __init__(self, url: str, instance: str, *more: str, namespace: str = NAMESPACE) -> None:
+        super().__init__(*_named("worker", url, instance, TIERS, namespace), "--heartbeat-s=0.1", *more)
+
+    async def start(self, word: str = "worker ready") -> Self:
+        return await super().start(word)
+
+
+def _named(verb: str, url: str, instance: str, tiers: str, namespace: str = NAMESPACE) -> list[str]:
+    options = {"--nats-url": url, "--instance": instance, "--namespace": namespace, "--tiers": tiers}
+    return [verb, *(word for option in options.items() for word in option)]

@@ -1,13 +1,14 @@
 """What every mover must do, on every path that it knows."""
 
 from itertools import chain
+from threading import Event
 
 import pytest
 from xxhash import xxh3_64_hexdigest
 
 from kvbm_tiers import CORRUPT
 from kvbm_tiers.presets import preset
-from support.movers import CAPACITY, KINDS, Rig
+from support.movers import CAPACITY, KINDS, PATIENCE_S, Rig
 
 LAYOUT = preset("tiny")
 
@@ -161,3 +162,16 @@ def test_a_slot_that_is_not_there_fails_and_the_others_arrive(late_rig):
     reports = late_rig.reports(3)
     assert arrived(reports) == {1: xxh3_64_hexdigest(data)}
     assert failed(reports) == dict.fromkeys((0, CAPACITY), f"IndexError: slot {CAPACITY} of a store of {CAPACITY}")
+
+
+def test_who_watches_is_told_when_there_is_something_to_poll(rig):
+    news = Event()
+    rig.mover.watch(news.set)
+    rig.fill(0)
+    rig.mover.submit(rig.job([0], [1]))
+    reports = rig.mover.poll()
+    while not reports:
+        assert news.wait(PATIENCE_S)
+        news.clear()
+        reports = rig.mover.poll()
+    assert [list(report.slots) for report in reports] == [[1]]

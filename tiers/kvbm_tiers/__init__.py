@@ -5,10 +5,12 @@ from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.layout import Group, Layout
 from kvbm_tiers.memory_mover import MemoryMover
+from kvbm_tiers.meter import Meter, Traffic
 from kvbm_tiers.mover import CORRUPT, Job, Mover, Report
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.presets import PRESETS, preset
 from kvbm_tiers.routed_mover import RoutedMover, open_mover
+from kvbm_tiers.stack import Stack
 from kvbm_tiers.store import Opening, Store
 from kvbm_tiers.thread_mover import ThreadMover
 
@@ -22,13 +24,16 @@ __all__ = [
     "Job",
     "Layout",
     "MemoryMover",
+    "Meter",
     "Mover",
     "NixlPosixMover",
     "Opening",
     "Report",
     "RoutedMover",
+    "Stack",
     "Store",
     "ThreadMover",
+    "Traffic",
     "open_mover",
     "preset",
 ]

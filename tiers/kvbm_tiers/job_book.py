@@ -76,6 +76,7 @@ class JobBook:
         self._reports: list[Report] = []
         self._changed = Condition()
         self._is_closed = False
+        self._watcher: Callable[[], None] = lambda: None
 
     def submit(self, job: Job, flaw: str = "") -> None:
         """Take a job. One that is open already is the same job; one too many, or with a flaw, is reported as failed."""
@@ -141,6 +142,10 @@ class JobBook:
             reports, self._reports = self._reports, []
             return reports
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `Mover.watch`."""
+        self._watcher = changed
+
     def cancel(self, transfer: str) -> None:
         """See `Mover.cancel`."""
         with self._changed:
@@ -191,3 +196,4 @@ class JobBook:
             sums = "".join(entry.outcomes[at].checksum for at in places)
             arrived = Report(transfer=job.transfer, slots=slots, length_bytes=self.length_bytes, checksums=sums)
             self._reports.append(arrived)
+        self._watcher()

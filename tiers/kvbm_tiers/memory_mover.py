@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from xxhash import xxh3_64_hexdigest
 
@@ -26,6 +26,10 @@ class MemoryMover:
         start = slot * self.block_bytes
         return memoryview(self.arenas[tier])[start : start + self.block_bytes]
 
+    def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:  # noqa: ARG002 - what it moved ended with its process
+        """See `Mover.begin`."""
+        return True
+
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
         arrived, corrupt = dict[int, str](), list[int]()
@@ -47,6 +51,9 @@ class MemoryMover:
         """See `Mover.poll`."""
         reports, self._reports = self._reports, []
         return reports
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `Mover.watch`. There is something to poll as soon as a job was submitted, which needs no word."""
 
     def cancel(self, transfer: str) -> None:
         """See `Mover.cancel`. Every job is done when it was submitted."""

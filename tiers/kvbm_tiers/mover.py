@@ -12,12 +12,12 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
-from kvbm_events.schema import TierName, TransferStarted, to_slots, unpack_keys
+from kvbm_events.schema import TierName, TransferStarted, to_slots, unpack_checksums, unpack_keys
 
 CORRUPT = "corrupt"
 """The reason of a block whose bytes are not those that its checksum was made of."""
@@ -44,17 +44,18 @@ class Job(Struct, frozen=True, kw_only=True):
             raise ValueError(f"transfer {self.transfer}: {len(self.slots)} slots, but not as many sources or checksums")
 
     @classmethod
-    def of(cls, event: TransferStarted, checksums: Sequence[str] = ()) -> Job:
+    def of(cls, event: TransferStarted) -> Job:
         """The job that an event orders."""
+        keys = unpack_keys(event.keys)
         return cls(
             transfer=event.transfer,
             source=event.source,
             tier=event.tier,
             source_slots=to_slots(event.source_slots),
             slots=to_slots(event.slots),
-            keys=unpack_keys(event.keys),
+            keys=keys,
             deadline_us=event.deadline_us,
-            checksums=checksums,
+            checksums=unpack_checksums(event.checksums, len(keys)) if event.checksums else (),
         )
 
     @property
@@ -88,12 +89,28 @@ class Report(Struct, frozen=True, kw_only=True):
 class Mover(Protocol):
     """Copies blocks. Called from the owner's thread, and never blocks it."""
 
+    def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:
+        """An owner begins its epoch; before any job.
+
+        Args:
+            epoch: the owner's
+            left: transfers that owners before it left open, and their destination slots
+
+        Returns:
+            Whether nothing writes to these slots any more. If that is not known, reports that say `stopped` follow.
+        """
+        ...
+
     def submit(self, job: Job) -> None:
         """Take a job."""
         ...
 
     def poll(self) -> list[Report]:
         """Reports that have come since the last poll."""
+        ...
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed`, on any thread, when there is something to poll. It must not block."""
         ...
 
     def cancel(self, transfer: str) -> None:

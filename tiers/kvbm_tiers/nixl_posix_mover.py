@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -83,6 +83,10 @@ class NixlPosixMover:
         self._taker = Thread(target=self._take, name="nixl-taker", daemon=True)
         self._taker.start()
 
+    def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:  # noqa: ARG002 - what it moved ended with its process
+        """See `Mover.begin`."""
+        return True
+
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
         ends = [isinstance(self._stores.get(tier), DiskSlab) for tier in (job.source, job.tier)]
@@ -92,6 +96,10 @@ class NixlPosixMover:
     def poll(self) -> list[Report]:
         """See `Mover.poll`."""
         return self._book.poll()
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `Mover.watch`."""
+        self._book.watch(changed)
 
     def cancel(self, transfer: str) -> None:
         """See `Mover.cancel`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -31,6 +31,11 @@ class RoutedMover:
         self._by_path, self._otherwise = dict(by_path), otherwise
         self._movers = list({id(mover): mover for mover in (*by_path.values(), otherwise)}.values())
 
+    def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:
+        """See `Mover.begin`."""
+        said = [mover.begin(epoch, left) for mover in self._movers]
+        return all(said)
+
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
         self._by_path.get((job.source, job.tier), self._otherwise).submit(job)
@@ -38,6 +43,11 @@ class RoutedMover:
     def poll(self) -> list[Report]:
         """See `Mover.poll`."""
         return [report for mover in self._movers for report in mover.poll()]
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `Mover.watch`."""
+        for mover in self._movers:
+            mover.watch(changed)
 
     def cancel(self, transfer: str) -> None:
         """See `Mover.cancel`."""

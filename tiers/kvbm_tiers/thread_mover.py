@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import Thread
 
 import structlog
@@ -62,6 +62,10 @@ class ThreadMover:
         for thread in self._threads:
             thread.start()
 
+    def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:  # noqa: ARG002 - what it moved ended with its process
+        """See `Mover.begin`."""
+        return True
+
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
         missing = {job.source, job.tier} - self._stores.keys()
@@ -70,6 +74,10 @@ class ThreadMover:
     def poll(self) -> list[Report]:
         """See `Mover.poll`."""
         return self._book.poll()
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `Mover.watch`."""
+        self._book.watch(changed)
 
     def cancel(self, transfer: str) -> None:
         """See `Mover.cancel`."""

@@ -10,6 +10,7 @@ from msgspec import Struct
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
+from kvbm_events.jetstream.asking import ask
 from kvbm_events.jetstream.connection import Connection, Refused
 from kvbm_events.schema.errors import LogFull
 
@@ -145,7 +146,7 @@ class Api:
         if connection.closed:
             raise connection.unavailable("")
         try:
-            reply = await connection.nc.request(subject, data, timeout=connection.options.timeout_s, headers=headers)
+            reply = await ask(connection.nc, subject, data, timeout_s=connection.options.timeout_s, headers=headers)
         except NoRespondersError as error:
             raise connection.unavailable("JetStream is not enabled on the server, or has no leader now") from error
         except (NatsError, OSError, TimeoutError) as error:

@@ -78,11 +78,13 @@ class Consumer:
         until: int | None = None,
         subject: str = "",
         headers_only: bool = False,
+        stream: str = STREAM,
     ) -> None:
         self.last_seq, self.is_done, self.broken = after, False, ""
         self._api, self._deliver, self._until = api, deliver, until
+        self._stream = stream
         self._name = f"kvbm-{secrets.token_hex(8)}"
-        self._next = f"{PREFIX}.CONSUMER.MSG.NEXT.{STREAM}.{self._name}"
+        self._next = f"{PREFIX}.CONSUMER.MSG.NEXT.{stream}.{self._name}"
         self._inbox = api.connection.nc.new_inbox()
         self._config = {
             "name": self._name,
@@ -107,8 +109,8 @@ class Consumer:
         """Create the consumer. Raises LogUnavailable."""
         connection = self._api.connection
         self._unwatch = connection.watch(lambda: self._break("the connection changed"))
-        body = {"stream_name": STREAM, "config": self._config, "action": "create"}
-        created = await self._api.call(f"CONSUMER.CREATE.{STREAM}.{self._name}", body, _Created)
+        body = {"stream_name": self._stream, "config": self._config, "action": "create"}
+        created = await self._api.call(f"CONSUMER.CREATE.{self._stream}.{self._name}", body, _Created)
         if self._until is not None and created.num_pending == 0:
             self.is_done = True
             return
@@ -148,7 +150,7 @@ class Consumer:
                 await subscription.unsubscribe()
         if self._api.connection.connected:
             with contextlib.suppress(LogUnavailable):
-                await self._api.call(f"CONSUMER.DELETE.{STREAM}.{self._name}", None, Answer)
+                await self._api.call(f"CONSUMER.DELETE.{self._stream}.{self._name}", None, Answer)
 
     async def _on_message(self, msg: Msg) -> None:
         self._arrived.set()

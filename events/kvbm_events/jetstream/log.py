@@ -16,13 +16,14 @@ from kvbm_events.jetstream.options import STREAM, Options
 from kvbm_events.jetstream.outbox import Outbox
 from kvbm_events.jetstream.publisher import JetStreamWriter
 from kvbm_events.jetstream.reader import Reader
+from kvbm_events.jetstream.seek import Start, seek
 from kvbm_events.jetstream.snapshots import Snapshots
 from kvbm_events.jetstream.stream import describe, ensure_stream, is_sync_always
 from kvbm_events.jetstream.wire import MESSAGE_ID
 from kvbm_events.log import Entry, LogInfo, Position, Snapshot, not_covered
 from kvbm_events.schema import Opened
 from kvbm_events.schema.errors import LogError, LogUnavailable
-from kvbm_events.subjects import EVERYTHING, events_of, instance_of
+from kvbm_events.subjects import EVERYTHING, events_of, instance_of, parse_message_id
 
 
 class JetStreamLog:
@@ -85,6 +86,20 @@ class JetStreamLog:
     async def instances(self) -> list[str]:
         """See `Log.instances`."""
         return sorted({instance_of(subject) for subject in await self._api.subjects(STREAM, EVERYTHING)})
+
+    async def seek(self, instance: str, epoch: int, n: int) -> Start:
+        """Where to begin reading in order to have every event of the instance after `(epoch, n)`.
+
+        Raises:
+            LogGap: the instance has no event of this epoch.
+            LogUnavailable: as it says.
+        """
+        return await seek(self._api, instance, epoch, n, trimmed=await self._snapshots.trimmed(instance))
+
+    async def last_place(self, instance: str) -> tuple[int, int] | None:
+        """`(epoch, n)` of the instance's last entry, of whoever wrote it; None where there is none."""
+        last = await self._api.message(STREAM, last_by_subj=events_of(instance))
+        return parse_message_id(last.headers.get(MESSAGE_ID, "")) if last else None
 
     async def position(self, seq: int) -> Position | None:
         """See `Log.position`."""

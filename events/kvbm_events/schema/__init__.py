@@ -1,6 +1,7 @@
 """The words that every room shares: events, keys, slot runs, tiers and errors. No I/O, no clock."""
 
 from kvbm_events.schema import errors
+from kvbm_events.schema.checksums import CHECKSUM_DIGITS, UNKNOWN_CHECKSUM, are_checksums, unpack_checksums
 from kvbm_events.schema.events import (
     MAX_BLOCKS,
     MAX_MISSED,
@@ -31,12 +32,14 @@ from kvbm_events.schema.runs import Run, Runs, split_runs, to_runs, to_slots, to
 from kvbm_events.schema.tiers import MAX_CAPACITY, TIERS, Admission, Control, TierName, TierSpec
 
 __all__ = [
+    "CHECKSUM_DIGITS",
     "KEY_DIGITS",
     "MAX_BLOCKS",
     "MAX_CAPACITY",
     "MAX_MISSED",
     "ROOT",
     "TIERS",
+    "UNKNOWN_CHECKSUM",
     "Admission",
     "Allocated",
     "AnyEvent",
@@ -64,6 +67,7 @@ __all__ = [
     "TransferCompleted",
     "TransferFailed",
     "TransferStarted",
+    "are_checksums",
     "check_keys",
     "errors",
     "is_packed",
@@ -72,5 +76,6 @@ __all__ = [
     "to_runs",
     "to_slots",
     "total",
+    "unpack_checksums",
     "unpack_keys",
 ]

@@ -127,6 +127,8 @@ class TransferStarted(Event, frozen=True, kw_only=True, omit_defaults=True, gc=F
     :ivar tier: the tier it goes to
     :ivar source_slots: where it is read, block by block
     :ivar slots: where it is written; these slots were free
+    :ivar checksums: what is known of the source blocks, xxh3-64, 16 hex digits each, zeros where unknown; empty if of
+        none: a mover that reads other bytes must not hand them on
     :ivar deadline_us: when the transfer counts as failed
     :ivar request: who waits for it; empty for work in the background
     """
@@ -138,6 +140,7 @@ class TransferStarted(Event, frozen=True, kw_only=True, omit_defaults=True, gc=F
     slots: Runs
     keys: str
     parent: str = ROOT
+    checksums: str = ""
     deadline_us: int
     request: str = ""
     priority: int = 50

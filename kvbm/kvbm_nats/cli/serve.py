@@ -22,6 +22,7 @@ def serve(
     namespace: Annotated[str, Parameter(env_var="KVBM_NAMESPACE")] = "",
     tiers: Annotated[str, Parameter(env_var="KVBM_TIERS")] = "",
     lease_s: float = 30.0,
+    workers: int = 0,
 ) -> None:
     """Host one instance, or those of a configuration file, as a NATS micro service that `nats micro ls` finds.
 
@@ -33,16 +34,16 @@ def serve(
         namespace: fingerprint of what must agree before blocks are reused, as `field=value;…`
         tiers: the tier plan, `g1=BLOCKS[:POLICY][:ADMISSION],...`
         lease_s: how long a client may be silent before its requests are released
+        workers: how many `kvbm worker` hold a slice of every block and move it; with 0 this process moves them
     """
     log_to_stderr()
-    asyncio.run(
-        host(load_config(config) if config else _from_options(nats or NatsOptions(), namespace, tiers, lease_s))
-    )
+    given = nats or NatsOptions()
+    asyncio.run(host(load_config(config) if config else _from_options(given, namespace, tiers, lease_s, workers)))
 
 
-def _from_options(nats: NatsOptions, namespace: str, tiers: str, lease_s: float) -> ServeConfig:
+def _from_options(nats: NatsOptions, namespace: str, tiers: str, lease_s: float, workers: int) -> ServeConfig:
     for name, given in (("namespace", namespace), ("tiers", tiers)):
         if not given:
             raise InvalidCommand(f"no {name}", why=f"--{name} is empty", hint="give it, or a file with --config")
-    instance = InstanceConfig(name=nats.instance, namespace=namespace, tiers=tiers)
+    instance = InstanceConfig(name=nats.instance, namespace=namespace, tiers=tiers, workers=workers)
     return ServeConfig(url=nats.nats_url, instances=[instance], lease_s=lease_s)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from msgspec import Struct, structs
 
+from kvbm_events.log import Log
 from kvbm_events.memory import MemoryLog
+from kvbm_events.schema import TierName, TierSpec
 from kvbm_nats.cli.connect import connect_log
+from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.cli.options import NatsOptions
 from kvbm_nats.cli.output import progress_to, write_table
 from kvbm_nats.cli.text import Json, write_json, write_line
@@ -20,21 +25,31 @@ from kvbm_nats.plan import parse_plan
 from kvbm_nats.publisher import Publisher
 from kvbm_nats.status import Status
 from kvbm_nats.traces import AS_FAST_AS_IT_GOES, load_trace
+from kvbm_nats.traces.content import Content
 from kvbm_nats.traces.embedded import EmbeddedCache
 from kvbm_nats.traces.mooncake import BLOCK_TOKENS
 from kvbm_nats.traces.play import Cache, Report, play_trace
 from kvbm_nats.traces.served import ServedCache
+from kvbm_tiers import Stack, Traffic, preset
 
 Play = Callable[[Cache], Coroutine[Any, Any, Report]]
 Via = Literal["embedded", "service", "memory"]
 
 
 class Outcome(Struct, kw_only=True):
-    """A run: its report, the owner's status at the end, and what is wrong with the state."""
+    """A run.
+
+    :ivar status: of the owner at the end
+    :ivar flaws: what is wrong with the state, or with the bytes
+    :ivar verified: blocks that came up again with the bytes that they went down with
+    :ivar traffic: what moved, by `<from>-<to>`
+    """
 
     report: Report
     status: Status
     flaws: list[str]
+    verified: int = 0
+    traffic: dict[str, Traffic] = {}
 
 
 def run(
@@ -42,6 +57,8 @@ def run(
     /,
     *,
     tiers: str = "g1=4096,g2=16384",
+    layout: str = "tiny",
+    folder: Path | None = None,
     via: Via = "embedded",
     speed: float | None = None,
     requests: int | None = None,
@@ -49,13 +66,16 @@ def run(
     json: Json = False,
     nats: NatsOptions | None = None,
 ) -> bool:
-    """Play a trace, and report hit ratios by tier, events, evictions and time.
+    """Play a trace, and report hit ratios by tier, events, evictions, bytes moved, and time.
 
-    Exit code 1 where the state at the end fails its integrity check.
+    An owner here moves real bytes between its tiers, and every block that comes up again is compared with what went down.
+    Exit code 1 where one differs, or the state at the end fails its integrity check.
 
     Args:
         file: a Mooncake file, a coding-agent session, or a directory of sessions; plain or gzip
         tiers: the plan, `g1=BLOCKS[:POLICY][:ADMISSION],...`; a service has its own
+        layout: what a block is: tiny (4 KiB a slot), llama-8b, gpt-oss-20b or deepseek-v3
+        folder: keep g2 and g3 there, and find their blocks again in the next run; a temporary one if left out
         via: an owner embedded here that writes to NATS, the service, or an owner here with a log in memory
         speed: times the recorded pace; as fast as it goes if left out
         requests: play only so many
@@ -63,6 +83,7 @@ def run(
         json: one JSON object, for machines
         nats: where the log or the service is
     """
+    log_to_stderr()
     trace = list(load_trace(file, block_tokens=block_tokens))[:requests]
     options = nats or NatsOptions()
     pace = AS_FAST_AS_IT_GOES if speed is None else speed
@@ -71,15 +92,11 @@ def run(
         if via == "service":
             outcome = asyncio.run(_served(play, options))
         else:
-            connect = MemoryLog() if via == "memory" else partial(connect_log, options)
-            owner = BlockManager.open(
-                connect,
-                options.instance,
-                namespace=f"trace={file.name};block_tokens={trace[0].block_tokens if trace else block_tokens}",
-                tiers=parse_plan(tiers),
-            )
-            with owner:
-                outcome = _embedded(play, owner)
+            tokens = trace[0].block_tokens if trace else block_tokens
+            namespace = f"trace={file.name};block_tokens={tokens};layout={layout}"
+            log = MemoryLog() if via == "memory" else partial(connect_log, options)
+            with _stack(parse_plan(tiers), layout, namespace, folder) as stack:
+                outcome = _embedded(play, log, options.instance, namespace, parse_plan(tiers), stack)
     if json:
         write_json(_as_json(outcome))
     else:
@@ -87,12 +104,39 @@ def run(
     return not outcome.flaws
 
 
-def _embedded(play: Play, owner: BlockManager) -> Outcome:
+@contextmanager
+def _stack(plan: Sequence[TierSpec], layout: str, namespace: str, folder: Path | None) -> Iterator[Stack]:
+    """The tiers' memory, in the folder or in one that goes afterwards."""
+    capacities: dict[TierName, int] = {spec.tier: spec.capacity for spec in plan}
+    with nullcontext(folder) if folder else TemporaryDirectory(prefix="kvbm-trace-") as place:
+        stack = Stack(capacities, preset(layout), namespace, host_folder=Path(place), disk_folder=Path(place))
+        try:
+            yield stack
+        finally:
+            stack.close()
+
+
+def _embedded(
+    play: Play,
+    log: Log | Callable[[], Awaitable[Log]],
+    instance: str,
+    namespace: str,
+    plan: Sequence[TierSpec],
+    stack: Stack,
+) -> Outcome:
     """Play against an owner in this process; its last act is a snapshot, which `kvbm replay --verify` compares."""
-    report = asyncio.run(play(EmbeddedCache(owner)))
-    owner.wait_transfers([*owner.state.transfers])
-    owner.snapshot()
-    return Outcome(report=report, status=owner.status(with_digest=True), flaws=owner.check_integrity())
+    with BlockManager.open(log, instance, namespace=namespace, tiers=plan, keep=stack.kept, mover=stack.mover) as owner:
+        content = Content(stack.stores["g1"])
+        report = asyncio.run(play(EmbeddedCache(owner, content)))
+        owner.wait_transfers([*owner.state.transfers])
+        owner.snapshot()
+        return Outcome(
+            report=report,
+            status=owner.status(with_digest=True),
+            flaws=[*owner.check_integrity(), *(f"block {key} came up with other bytes" for key in content.wrong)],
+            verified=content.verified,
+            traffic={"-".join(path): traffic for path, traffic in sorted(stack.mover.traffic.items())},
+        )
 
 
 async def _served(play: Play, options: NatsOptions) -> Outcome:
@@ -113,6 +157,10 @@ def _as_json(outcome: Outcome) -> dict[str, object]:
         "n": outcome.status.n,
         "digest": outcome.status.digest,
         "integrity": outcome.flaws,
+        "verified": outcome.verified,
+        "traffic": {
+            path: {**structs.asdict(each), "gb_per_s": each.gb_per_s} for path, each in outcome.traffic.items()
+        },
     }
 
 
@@ -130,6 +178,13 @@ def _tell(outcome: Outcome) -> None:
     write_line(
         "evicted: " + (", ".join(f"{blocks:,} from {tier}" for tier, blocks in status.evicted.items()) or "none")
     )
+    for path, each in outcome.traffic.items():
+        moved = (
+            f"{each.blocks:,} blocks, {each.size_bytes / 1e9:.2f} GB in {each.busy_s:.1f} s, {each.gb_per_s:.3g} GB/s"
+        )
+        write_line(f"{path}: {moved}" + (f"; {each.failed:,} blocks failed" if each.failed else ""))
+    if outcome.traffic:
+        write_line(f"read again: {outcome.verified:,} blocks came up with the bytes that they went down with")
     write_line(f"integrity: {len(outcome.flaws)} errors; digest {status.digest} at {status.epoch}.{status.n}")
     for flaw in outcome.flaws:
         write_line(f"  {flaw}")

@@ -60,7 +60,7 @@ class Store(Protocol):
         ...
 
     async def publish(self) -> None:
-        """Lead readers here, and remove what they were led to before."""
+        """Lead readers here. What they were led to before can be read for a while, at the longest until the next start."""
         ...
 
     async def close(self) -> None:

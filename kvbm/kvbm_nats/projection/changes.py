@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from kvbm_events.log import Position
+from kvbm_events.schema import AnyEvent
 from kvbm_nats.projection.pieces import KEY_BYTES, Named
+from kvbm_nats.projection.schema import journal
 
 Row = tuple[Any, ...]
+_TYPE, _BLOCKS = (journal.columns.keys().index(name) for name in ("type", "blocks"))
 Range = tuple[int, int]
 """First and last number of a block."""
 
@@ -34,7 +37,8 @@ class Condemn(NamedTuple):
 class Changes:
     """The rows of one transaction: `Fold.take` gathers them, `Fold.settle` completes them.
 
-    :ivar position: the last entry taken, which becomes the checkpoint; None leaves the checkpoint where it is
+    :ivar last: sequence, instance and event of the last entry taken
+    :ivar position: the same as a checkpoint; None leaves the checkpoint where it is
     :ivar is_torn: an entry was taken in part: nothing of this may be written
     :ivar must_prove: an epoch began, or one that never began goes on: the log may not be the one that was read before
     :ivar journal: a row an entry
@@ -50,9 +54,10 @@ class Changes:
     """
 
     def __init__(self) -> None:
+        self.last: tuple[int, str, AnyEvent] | None = None
         self.position: Position | None = None
         self.is_torn = self.must_prove = False
-        self.block_events = self.size_bytes = 0
+        self.size_bytes = 0
         self.journal: list[Row] = []
         self.applied: list[tuple[int, int]] = []
         self.blocks: list[Put | Drop | Condemn] = []
@@ -69,6 +74,17 @@ class Changes:
     def index_rows(self) -> int:
         """How many rows it adds to the indexes, about."""
         return sum(len(named.keys) // KEY_BYTES for named in self.keys) + len(self.departures)
+
+    def add_entry(self, row: Row) -> None:
+        """Add an entry that was taken whole."""
+        self.journal.append(row)
+        self.size_bytes += len(row[-1])
+        self.is_torn = False
+
+    @property
+    def block_events(self) -> int:
+        """Slots that its events name."""
+        return sum([row[_BLOCKS] for row in self.journal if row[_TYPE] != "Matched"])
 
     def put(self, blocks: Named) -> None:
         """Add registered blocks."""

@@ -56,7 +56,7 @@ def unavailable(error: BaseException) -> ProjectionUnavailable:
 
 def create_tables(connection: Connection) -> None:
     """Make the tables of an empty generation."""
-    metadata.create_all(connection)
+    metadata.create_all(connection, checkfirst=False)
     connection.execute(meta.insert().values(version=VERSION))
     connection.execute(checkpoint.insert().values(seq=0, message_id=""))
 

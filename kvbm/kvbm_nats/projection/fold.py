@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 from kvbm_events.codec import decode
 from kvbm_events.log import Entry, Position
-from kvbm_events.schema import TIERS, AnyEvent, Opened, total
+from kvbm_events.schema import TIERS, AnyEvent, Opened
 from kvbm_events.sequencer import Sequencer
 from kvbm_events.subjects import instance_of, message_id
 from kvbm_nats.projection import rows
 from kvbm_nats.projection.changes import Changes
 from kvbm_nats.projection.effects import apply_event
+from kvbm_nats.projection.journal_row import journal_row
 from kvbm_nats.projection.pieces import Named, pieces_of_slots
 from kvbm_nats.projection.rows import Followed
 from kvbm_nats.projection.schema import block_id
@@ -79,18 +80,18 @@ class Fold:
         ready = self._sequencer.feed(entry)
         event = ready[0].event if ready else decode(entry.data)
         for ordered in ready:
-            self._apply(here, entry, ordered.event, changes)
+            self._apply(here, entry.seq, ordered.event, changes)
             changes.is_torn = True
         if not ready:
-            self._pass_over(here, entry, event, changes)
-        changes.journal.append(rows.journal_row(entry, here.id, event, entry.seq if ready else None))
-        changes.position = Position(entry.seq, message_id(name, event.epoch, event.n))
-        changes.size_bytes += len(entry.data)
-        changes.block_events += total(getattr(event, "slots", []))
-        changes.is_torn = False
+            self._pass_over(here, entry.seq, event, changes)
+        changes.add_entry(journal_row(entry, here.id, event, entry.seq if ready else None))
+        changes.last = entry.seq, name, event
 
     def settle(self, changes: Changes) -> None:
-        """Complete the changes with the rows of what was touched, as it is now."""
+        """Complete the changes with the rows of what was touched, as it is now, and with their position."""
+        if changes.last:
+            seq, name, event = changes.last
+            changes.position = Position(seq, message_id(name, event.epoch, event.n))
         followed = self._followed
         upserts, deletes = changes.upserts, changes.deletes
         for name in changes.touched:
@@ -116,21 +117,22 @@ class Fold:
     def _begin(self, name: str) -> Followed:
         return self.restore(self._next_id, name, State(), ())
 
-    def _apply(self, here: Followed, entry: Entry, event: AnyEvent, changes: Changes) -> None:
-        own_seq = here.early.pop((event.epoch, event.n), entry.seq)
-        if isinstance(event, Opened):
+    @staticmethod
+    def _apply(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> None:
+        own_seq = here.early.pop((event.epoch, event.n), seq) if here.early else seq
+        if type(event) is Opened:
             changes.must_prove |= here.state.epoch > 0
             here.early.clear()
         apply_event(here, own_seq, event, changes)
-        here.seq, here.at_us = entry.seq, event.at_us
-        if own_seq != entry.seq:
-            changes.applied.append((entry.seq, own_seq))
+        here.seq, here.at_us = seq, event.at_us
+        if own_seq != seq:
+            changes.applied.append((seq, own_seq))
 
     @staticmethod
-    def _pass_over(here: Followed, entry: Entry, event: AnyEvent, changes: Changes) -> None:
+    def _pass_over(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> None:
         state = here.state
         changes.touched.add(here.name)  # the journal's row needs the instance's
         if event.epoch > state.epoch:
             changes.must_prove = True
         elif event.epoch == state.epoch and event.n > state.n:
-            here.early.setdefault((event.epoch, event.n), entry.seq)
+            here.early.setdefault((event.epoch, event.n), seq)

@@ -41,6 +41,7 @@ class Follower:
         self._backlog: deque[Entry] = deque()
         self._failure: KvbmError | None = None
         self._asked_at = 0.0
+        self._publish_at = 0
 
     async def run(self, until: int | None) -> None:
         """Follow up to and with `until`, or without end.
@@ -50,15 +51,16 @@ class Follower:
             KvbmError: an entry cannot be applied (all before it was written), or the log or the database failed.
         """
         await self._ask_head()
-        publish_at = self.last_seq if until is None else min(until, self.last_seq)
-        await self._publish(publish_at)
+        self._publish_at = self.last_seq if until is None else min(until, self.last_seq)
+        await self._publish()
         async with reading(self._log.read(after=self._store.position.seq, until=until)) as batches:
-            await self._loop(batches, publish_at)
+            await self._loop(batches)
         if self._failure:
             raise self._failure
-        await self._publish(0)
+        self._publish_at = 0
+        await self._publish()
 
-    async def _loop(self, batches: AsyncIterator[list[Entry]], publish_at: int) -> None:
+    async def _loop(self, batches: AsyncIterator[list[Entry]]) -> None:
         read: asyncio.Task[list[Entry] | None] | None = asyncio.create_task(_next(batches))
         write: asyncio.Task[None] | None = None
         try:
@@ -70,7 +72,6 @@ class Follower:
                 if write and write.done():
                     write.result()
                     write = None
-                    await self._publish(publish_at)
                     if self._failure:
                         return
                 if self._backlog and not write:
@@ -98,6 +99,7 @@ class Follower:
             await prove(self._log, self._store.position)
         if changes.journal:
             await self._store.write(changes)
+            await self._publish()  # at once: who sees the checkpoint at the end of the log may read what it stands for
             self._meter.add(len(changes.journal), changes.block_events)
         if asyncio.get_running_loop().time() - self._asked_at > ASK_EVERY_S:
             await self._ask_head()
@@ -115,8 +117,8 @@ class Follower:
         self._fold.settle(changes)
         return changes
 
-    async def _publish(self, at: int) -> None:
-        if self._store.position.seq >= at and not self._store.is_published:
+    async def _publish(self) -> None:
+        if self._store.position.seq >= self._publish_at and not self._store.is_published:
             await self._store.publish()
             logger.info("projection: the new one is complete and takes over", seq=self._store.position.seq)
 

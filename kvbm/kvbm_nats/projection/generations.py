@@ -80,14 +80,20 @@ class Generations:
         return file
 
     def publish(self, file: Path) -> None:
-        """Lead readers to this file, and remove all others."""
+        """Lead readers to this file. The one before stays until `tidy`: some may just be opening it."""
         fresh = self.link.with_name(f"{self.link.name}.new")
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(file.name)
         fresh.replace(self.link)
-        for other in self._all().values():
-            if other != file:
-                remove(other)
+
+    def tidy(self) -> None:
+        """Remove what is older than what readers are led to."""
+        published = self._published_or_none()
+        generations = self._all()
+        number = next((number for number, file in generations.items() if file == published), 0)
+        for older, file in generations.items():
+            if older < number:
+                remove(file)
 
     def is_published(self, file: Path) -> bool:
         """Whether readers are led to this file."""
@@ -105,8 +111,7 @@ class Generations:
 
     def _all(self) -> dict[int, Path]:
         pattern = re.compile(rf"{re.escape(self.link.stem)}\.(\d+){re.escape(self.link.suffix)}")
-        folder = self.link.parent.resolve()
-        found = ((pattern.fullmatch(file.name), file) for file in folder.iterdir())
+        found = ((pattern.fullmatch(file.name), file) for file in self.link.parent.iterdir())
         return {int(match[1]): file for match, file in found if match}
 
 

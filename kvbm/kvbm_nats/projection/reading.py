@@ -28,13 +28,12 @@ from kvbm_nats.projection.answers import (
     TierRow,
     TransferRow,
     select_of,
-    to_block,
     to_struct,
 )
 from kvbm_nats.projection.backend import Backend, Place, backend_of
-from kvbm_nats.projection.contents import connected, read_ids, read_position, read_version
+from kvbm_nats.projection.contents import connected, read_position, read_version
 from kvbm_nats.projection.errors import ProjectionMissing
-from kvbm_nats.projection.stays import read_stays
+from kvbm_nats.projection.stays import read_blocks, read_stays
 
 JOURNAL_LIMIT = 10_000
 """The most rows of the journal in one answer."""
@@ -80,18 +79,8 @@ class Projection:
             InvalidCommand: that is not a key.
         """
         packed = bytes.fromhex(check_keys([key]))
-        entry, block = schema.key_entry, schema.block
-        wanted = (
-            select(block)
-            .distinct()
-            .select_from(schema.segment)
-            .join(entry, (entry.c.segment == schema.segment.c.id) & (entry.c.key == packed))
-            .join(block, (block.c.id == entry.c.block) & (block.c.key == packed))
-            .order_by(block.c.id)
-        )
         async with self.connection() as connection:
-            names = await read_ids(connection)
-            return [to_block(row, names) for row in await connection.execute(wanted)]
+            return await read_blocks(connection, packed)
 
     async def stays(self, key: str) -> list[StayRow]:
         """Where the block with this key was, and from when to when, in every instance and tier.

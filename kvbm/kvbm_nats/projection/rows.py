@@ -6,8 +6,7 @@ from typing import Any
 
 from msgspec.json import Encoder
 
-from kvbm_events.log import Entry
-from kvbm_events.schema import AnyEvent, Matched, TierName, to_runs, total
+from kvbm_events.schema import TierName, to_runs
 from kvbm_nats.projection.changes import Row
 from kvbm_statemachine import SlotState, State
 from kvbm_statemachine.requests import Request
@@ -37,31 +36,6 @@ class Followed:
             states = tier.slots.states
             if states.count(SlotState.CONDEMNED):
                 self.condemned[tier.name] = {slot for slot, at in enumerate(states) if at == SlotState.CONDEMNED}
-
-
-def journal_row(entry: Entry, instance_id: int, event: AnyEvent, applied_seq: int | None) -> Row:
-    """A row of `journal`."""
-    parent = getattr(event, "parent", "")
-    if isinstance(event, Matched):
-        blocks = sum(found.blocks for found in event.found)
-    else:
-        blocks = total(getattr(event, "slots", []))
-    return (
-        entry.seq,
-        instance_id,
-        applied_seq,
-        event.epoch,
-        event.n,
-        event.at_us,
-        type(event).__name__,
-        getattr(event, "tier", "") or None,
-        getattr(event, "request", "") or None,
-        getattr(event, "transfer", "") or None,
-        blocks,
-        getattr(event, "reason", "") or None,
-        bytes.fromhex(parent) if parent else None,
-        entry.data.decode(),
-    )
 
 
 def instance_row(here: Followed) -> Row:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -29,7 +29,8 @@ class SqliteBackend:
     """See `Backend`."""
 
     def __init__(self, path: str) -> None:
-        self._generations = Generations(Path(path).expanduser().absolute())
+        link = Path(path).expanduser().absolute()
+        self._generations = Generations(link.parent.resolve() / link.name)
 
     async def lock(self) -> None:
         """See `Backend.lock`."""
@@ -41,6 +42,7 @@ class SqliteBackend:
 
     async def newest(self) -> Store | None:
         """See `Backend.newest`."""
+        self._generations.tidy()
         while file := self._generations.newest():
             store = await self._open(file)
             if store.version or store.is_published:
@@ -52,15 +54,7 @@ class SqliteBackend:
     async def create(self) -> Store:
         """See `Backend.create`."""
         file = self._generations.create()
-        await asyncio.to_thread(make_wal, file)
-        maker = create_async_engine(URL.create("sqlite+aiosqlite", database=str(file)))
-        try:
-            async with maker.begin() as connection:
-                await connection.run_sync(create_tables)
-        except DatabaseError as error:
-            raise unavailable(error.orig or error) from error
-        finally:
-            await maker.dispose()
+        await to_its_end(asyncio.to_thread(_make, file))
         if not self._generations.has_published():
             self._generations.publish(file)
         return await self._open(file)
@@ -128,6 +122,22 @@ class SqliteStore:
             return await to_its_end(asyncio.get_running_loop().run_in_executor(self._thread, work))
         except sqlite3.Error as error:
             raise unavailable(error) from error
+
+
+def _make(file: Path) -> None:
+    """Make the tables, all or none."""
+    maker = create_engine(URL.create("sqlite", database=str(file)))
+    try:
+        make_wal(file)
+        with maker.begin() as connection:
+            _begin(connection)  # the driver would begin with the first row only
+            create_tables(connection)
+    except DatabaseError as error:
+        raise unavailable(error.orig or error) from error
+    except sqlite3.Error as error:
+        raise unavailable(error) from error
+    finally:
+        maker.dispose()
 
 
 def _place(file: Path) -> Place:

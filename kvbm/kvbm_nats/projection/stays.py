@@ -1,4 +1,4 @@
-"""Where a key was, and from when to when: the look-up that `key_entry` and `departure` are laid out for."""
+"""Where a key is, and was, from when to when: the look-ups that `key_entry` and `departure` are laid out for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kvbm_events.schema import MAX_BLOCKS
-from kvbm_nats.projection.answers import StayRow
+from kvbm_nats.projection.answers import BlockRow, StayRow, to_block
 from kvbm_nats.projection.contents import read_ids
 from kvbm_nats.projection.schema import block, departure, journal, key_entry, place_of, segment
 from kvbm_statemachine import SlotState
@@ -25,22 +25,40 @@ class _Arrival(NamedTuple):
     here: int | None
 
 
+async def read_blocks(connection: AsyncConnection, key: bytes) -> list[BlockRow]:
+    """Where the key is now."""
+    wanted = (
+        select(block)
+        .distinct()
+        .select_from(key_entry)
+        .join(block, and_(block.c.id == key_entry.c.block, block.c.key == key))
+        .where(_has(key))
+        .order_by(block.c.id)
+    )
+    names = await read_ids(connection)
+    return [to_block(row, names) for row in await connection.execute(wanted)]
+
+
 async def read_stays(connection: AsyncConnection, key: bytes) -> list[StayRow]:
     """Every stay of the key, in any instance and tier, the first one first."""
     entry = key_entry.c
     is_here = and_(block.c.id == entry.block, block.c.seq == entry.seq, block.c.state == int(SlotState.REGISTERED))
     arrivals = await connection.execute(
         select(entry.segment, entry.seq, entry.block, block.c.seq.label("here"))
-        .select_from(segment)
-        .join(key_entry, and_(entry.segment == segment.c.id, entry.key == key))
+        .select_from(key_entry)
         .outerjoin(journal, journal.c.seq == entry.seq)
         .outerjoin(block, is_here)
         # A block that came with a snapshot has no event of its own.
-        .where(or_(journal.c.type.is_(None), journal.c.type.in_(_ARRIVALS)))
+        .where(_has(key), or_(journal.c.type.is_(None), journal.c.type.in_(_ARRIVALS)))
         .order_by(entry.seq)
     )
     names = await read_ids(connection)
     return [await _stay(connection, _Arrival(*row), names) for row in arrivals.all()]
+
+
+def _has(key: bytes) -> ColumnElement[bool]:
+    """The entries of a key: one look-up in each segment."""
+    return and_(key_entry.c.segment.in_(select(segment.c.id)), key_entry.c.key == key)
 
 
 async def _stay(connection: AsyncConnection, arrival: _Arrival, names: dict[int, str]) -> StayRow:
@@ -58,12 +76,12 @@ async def _stay(connection: AsyncConnection, arrival: _Arrival, names: dict[int,
 async def _departure(connection: AsyncConnection, arrival: _Arrival, where: ColumnElement[bool]) -> int | None:
     """The first departure that covers the block after it arrived. Later segments have later departures."""
     column = departure.c
+    since = select(segment.c.id).where(segment.c.id >= arrival.segment)
     wanted = (
         select(column.seq)
-        .select_from(segment)
-        .join(departure, and_(column.segment == segment.c.id, where))
-        .where(segment.c.id >= arrival.segment, column.first + column.size > arrival.block, column.seq > arrival.seq)
-        .order_by(segment.c.id, column.seq)
+        .where(column.segment.in_(since), where)
+        .where(column.first + column.size > arrival.block, column.seq > arrival.seq)
+        .order_by(column.segment, column.seq)
         .limit(1)
     )
     found: int | None = await connection.scalar(wanted)

@@ -16,7 +16,7 @@ from kvbm_events.schema.errors import IllegalTransition, LogGap
 from kvbm_events.sequencer import Sequencer
 from kvbm_nats.replay.fold import ordered_events
 from kvbm_nats.replay.moment import Moment
-from kvbm_statemachine import State, check_integrity, digest, evolve, first_difference, from_bytes
+from kvbm_statemachine import State, check_integrity, digest, digest_of, evolve, first_difference, from_bytes
 
 
 class Claim(Struct, frozen=True, kw_only=True):
@@ -79,7 +79,7 @@ async def verify(
     """
     snapshots = await _snapshots(log, instance)
     state, after = await _beginning(log, instance, snapshots)
-    claims = [_claim(snapshot) for snapshot in snapshots if snapshot.seq > after or after == 0]
+    claims = [_claim(snapshot) for snapshot in snapshots if snapshot.seq != after]
     if live:
         claims.append(live)
     due = {(claim.epoch, claim.n): claim for claim in claims}
@@ -125,10 +125,18 @@ def _agrees(state: State, claim: Claim, verdict: Verdict) -> bool:
     if digest(state) == claim.digest:
         verdict.compared += 1
         return True
-    place = first_difference(state, from_bytes(claim.state)) if claim.state else "its state is not at hand to compare"
-    verdict.difference = f"after {claim.epoch}.{claim.n} the log and {claim.who} differ: {place}"
+    verdict.difference = f"after {claim.epoch}.{claim.n} the log and {claim.who} differ: {_place(state, claim)}"
     verdict.epoch, verdict.n, verdict.digest = state.epoch, state.n, digest(state)
     return False
+
+
+def _place(state: State, claim: Claim) -> str:
+    if not claim.state:
+        return "its state is not at hand to compare"
+    try:
+        return first_difference(state, from_bytes(claim.state))
+    except IllegalTransition as flaw:
+        return str(flaw)
 
 
 def _claim(snapshot: Snapshot) -> Claim:
@@ -152,12 +160,13 @@ async def _snapshots(log: Log, instance: str) -> list[Snapshot]:
 
 
 async def _beginning(log: Log, instance: str, snapshots: list[Snapshot]) -> tuple[State, int]:
-    """Where to begin: at the first event if it is still there, else at the oldest snapshot."""
+    """Where to begin: at the first event if it is still there, else at the oldest snapshot that is whole."""
     try:
         async for _ in log.read(instance, after=0, until=await log.last_seq(instance)):
             break
     except LogGap:
-        if not snapshots:
-            raise
-        return from_bytes(snapshots[0].state), snapshots[0].seq
+        for snapshot in snapshots:
+            if digest_of(snapshot.state) == snapshot.digest:
+                return from_bytes(snapshot.state), snapshot.seq
+        raise
     return State(), 0

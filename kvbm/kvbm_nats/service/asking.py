@@ -12,6 +12,7 @@ from nats.errors import MaxPayloadError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.micro.request import ERROR_CODE_HEADER
 
+from kvbm_events.jetstream.asking import ask
 from kvbm_events.schema.errors import InvalidCommand, LogUnavailable
 from kvbm_nats.service.messages import Call, Verb, subject_of
 from kvbm_nats.service.wire import decode_answer, decode_error, encode
@@ -55,7 +56,7 @@ class Asker:
         attempt, why = 0, ""
         while (left_s := give_up_at - loop.time()) > 0:
             try:
-                answer = await self._nc.request(subject, body, timeout=min(self.attempt_s + wait_s, left_s))
+                answer = await ask(self._nc, subject, body, timeout_s=min(self.attempt_s + wait_s, left_s))
             except MaxPayloadError as error:
                 why = f"the server takes messages of {self._nc.max_payload} bytes, this is {len(body)}"
                 raise InvalidCommand(f"{verb} is too large", why=why, hint="ask for fewer keys at once") from error

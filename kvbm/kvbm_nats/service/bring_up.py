@@ -54,9 +54,8 @@ class Wanted:
         if shared:
             manager.match(self._call.request, self._keys)
         came = manager.resident(self._keys, TOP)
-        index = manager.state.tier(TOP).lineage.index
-        hits = [TierHit(tier=TOP, slots=[index[key] for key in self._keys[:came]])] if came else []
-        hits += self._left_below(came)
+        hits = [TierHit(tier=TOP, slots=came)] if came else []
+        hits += self._left_below(len(came))
         if is_below(hits) and not note:
             note = "a transfer failed" if self.is_there(manager) else f"not all arrived within {self._call.wait_s:g} s"
         return MatchAnswer(epoch=manager.state.epoch, n=manager.state.n, hits=hits, note=note)

@@ -22,9 +22,10 @@ from kvbm_events.schema.errors import InvalidCommand
 from kvbm_events.subjects import check_instance
 from kvbm_nats.manager import Options
 from kvbm_nats.plan import parse_plan
+from kvbm_tiers.reports import MAX_RANKS
 
 MAX_INSTANCES = 64
-"""Instances of one service: each has two threads."""
+"""Instances of one service: each has two threads, and a third one where it has workers."""
 
 
 class InstanceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +33,8 @@ class InstanceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     :ivar tiers: a tier plan, as `kvbm_nats.plan` reads it
     :ivar keep: tiers whose blocks survive a restart of the service
+    :ivar workers: how many tier workers hold a slice of every block; 0 where this process is to copy by itself
+    :ivar dead_after_s: how long a tier worker may be silent before what it was moving has failed
     :ivar options: see `BlockManager`
     """
 
@@ -39,6 +42,8 @@ class InstanceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     namespace: Annotated[str, Meta(min_length=1, max_length=1024)]
     tiers: str
     keep: tuple[TierName, ...] = TIERS
+    workers: Annotated[int, Meta(ge=0, le=MAX_RANKS)] = 0
+    dead_after_s: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
     options: Options = Options()
 
     def specs(self) -> list[TierSpec]:

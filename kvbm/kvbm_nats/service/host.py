@@ -36,7 +36,7 @@ _logger = structlog.get_logger(__name__)
 
 
 class InstanceHost:
-    """See the module. Made by `open`.
+    """See the module.
 
     :ivar instance: its name
     """
@@ -50,7 +50,7 @@ class InstanceHost:
         on_failed: Callable[[InstanceHost, Exception], None],
         is_reachable: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
-        mover: Mover | None = None,
+        mover: Callable[[], Mover] | None = None,
     ) -> None:
         self.instance, self._config = config.name, config
         self._log, self._mover = log, mover
@@ -122,16 +122,22 @@ class InstanceHost:
         _logger.info("instance closed", instance=self.instance)
 
     def _open_manager(self) -> BlockManager:
-        manager = BlockManager.open(
-            self._log,
-            self.instance,
-            namespace=self._config.namespace,
-            tiers=self._config.specs(),
-            keep=self._config.keep,
-            requests="kept",
-            mover=self._mover,
-            options=self._config.options,
-        )
+        mover = self._mover() if self._mover else None
+        try:
+            manager = BlockManager.open(
+                self._log,
+                self.instance,
+                namespace=self._config.namespace,
+                tiers=self._config.specs(),
+                keep=self._config.keep,
+                requests="kept",
+                mover=mover,
+                options=self._config.options,
+            )
+        except BaseException:
+            if mover:
+                mover.close()
+            raise
         self._leases = Leases(self._lease_s, manager.state.requests, self._clock())
         self._turned_at_s = self._clock()
         return manager

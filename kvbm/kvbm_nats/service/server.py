@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
@@ -24,6 +25,8 @@ from kvbm_nats.service.config import InstanceConfig, ServeConfig
 from kvbm_nats.service.host import InstanceHost, LogSource
 from kvbm_nats.service.messages import SERVICE, claimed_subject
 from kvbm_nats.service.micro import Endpoint, MicroService
+from kvbm_nats.workers import WorkerMover, WorkerOptions
+from kvbm_tiers import Mover
 
 PATIENCE_S = 10.0
 """How long to try for a first connection."""
@@ -44,14 +47,17 @@ class _Hosted:
 class Server:
     """See the module."""
 
-    def __init__(self, config: ServeConfig, log: LogSource | None = None) -> None:
+    def __init__(
+        self, config: ServeConfig, log: LogSource | None = None, *, movers: Mapping[str, Mover] | None = None
+    ) -> None:
         """Nothing is started yet.
 
         Args:
             config: what to host
             log: of all instances; JetStream at the configuration's URL by default
+            movers: by instance, what copies its blocks; its tier workers by default, or memory where it has none
         """
-        self._config = config.check()
+        self._config, self._movers = config.check(), movers or {}
         self._log = log or partial(JetStreamLog.connect, config.url, config.log)
         self._hosted: dict[str, _Hosted] = {}
         self._is_over = asyncio.Event()
@@ -121,6 +127,7 @@ class Server:
             lease_s=self._config.lease_s,
             on_failed=self._drop_soon,
             is_reachable=lambda: self._connection.connected,
+            mover=self._mover_of(config),
         )
         self._hosted[config.name] = hosted = _Hosted(host)
         try:
@@ -131,6 +138,18 @@ class Server:
         subject = claimed_subject(config.name)
         await self._connection.nc.subscribe(subject, cb=partial(self._on_claimed, hosted))
         await self._connection.nc.publish(subject, str(hosted.epoch).encode())
+
+    def _mover_of(self, config: InstanceConfig) -> Callable[[], Mover] | None:
+        if given := self._movers.get(config.name):
+            return lambda: given
+        return partial(self._hire, config) if config.workers else None
+
+    def _hire(self, config: InstanceConfig) -> WorkerMover:
+        """Tier workers as the mover of an instance."""
+        connection = structs.replace(self._config.log, name="kvbm serve: reports", patience_s=PATIENCE_S)
+        options = WorkerOptions(dead_after_s=config.dead_after_s, connection=connection)
+        url, ranks = self._config.url, config.workers
+        return WorkerMover.connect(url, config.name, namespace=config.namespace, ranks=ranks, options=options)
 
     async def _on_claimed(self, hosted: _Hosted, message: Msg) -> None:
         if message.data.isdigit() and int(message.data) > hosted.epoch:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kvbm_events.schema import ROOT, TierName
 from kvbm_events.schema.errors import TierFull
 from kvbm_nats.manager import BlockManager
+from kvbm_nats.traces.content import Content
 from kvbm_nats.traces.play import Outcome
 from kvbm_nats.traces.request import TraceRequest
 
@@ -17,8 +18,9 @@ PIECE = 512
 class EmbeddedCache:
     """Plays against a `BlockManager` in this thread. See `Cache`."""
 
-    def __init__(self, manager: BlockManager) -> None:
-        self.manager = manager
+    def __init__(self, manager: BlockManager, content: Content | None = None) -> None:
+        """With `content`, blocks are written when they are computed, and compared when they were brought up."""
+        self.manager, self._content = manager, content
 
     async def play(self, request: TraceRequest) -> Outcome:
         """See `Cache.play`."""
@@ -30,8 +32,7 @@ class EmbeddedCache:
             if hit.tier == "g1":
                 at = end
                 continue
-            arrived = self._load(name, keys[at:end], hit.tier)
-            at += arrived
+            at += self._load(name, keys[at:end], hit.tier)
             if at < end:
                 break
         cached = at
@@ -56,7 +57,10 @@ class EmbeddedCache:
                 if is_last_try:
                     break
                 manager.wait_transfers([*manager.state.transfers])
-        return manager.resident(keys)
+        slots = manager.resident(keys)
+        if self._content:
+            self._content.check(slots, keys[: len(slots)])
+        return len(slots)
 
     def _compute(self, request: str, keys: Sequence[str], parent: str) -> bool:
         """Allocate and register blocks; whether there was room."""
@@ -69,6 +73,8 @@ class EmbeddedCache:
                     return False
                 manager.wait_transfers([*manager.state.transfers])
             else:
+                if self._content:
+                    self._content.fill(slots, keys)
                 manager.register(request, slots, keys, parent=parent)
                 return True
         return False

@@ -34,13 +34,15 @@ class Desk:
         """Whether the request is open or may be opened.
 
         Raises:
-            InvalidCommand: the name is empty or too long.
+            InvalidCommand: the name is empty, too long, or not to be written in UTF-8.
             TooManyRequests: the limit is reached.
         """
         if name in self.state.requests:
             return
-        if not 0 < len(name) <= MAX_NAME:
-            raise InvalidCommand(f"{name[:80]!r} cannot name a request", why=f"it has not 1 to {MAX_NAME} characters")
+        if not 0 < len(name) <= MAX_NAME or name.encode(errors="ignore").decode() != name:
+            raise InvalidCommand(
+                f"{name[:80]!r} cannot name a request", why=f"a name is 1 to {MAX_NAME} characters that UTF-8 can write"
+            )
         if len(self.state.requests) >= MAX_REQUESTS:
             raise TooManyRequests(
                 f"{MAX_REQUESTS} requests are open",

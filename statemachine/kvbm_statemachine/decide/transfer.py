@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
 from kvbm_events.schema import (
+    CHECKSUM_DIGITS,
     MAX_BLOCKS,
     OffloadCompleted,
     OffloadFailed,
@@ -15,6 +16,7 @@ from kvbm_events.schema import (
     OnboardFailed,
     OnboardStarted,
     TierName,
+    are_checksums,
     check_keys,
     to_runs,
 )
@@ -92,11 +94,16 @@ def complete_transfer(
 
     Raises:
         UnknownTransfer: it is over, or never was.
-        InvalidCommand: a slot is not under way in it.
+        InvalidCommand: a slot is not under way in it, or the checksums are not one for each slot.
     """
     state = desk.state
     transfer = state.transfer(transfer_id)
     arrived = _under_way(transfer, slots, set())
+    if length_bytes < 0 or not are_checksums(checksums, len(arrived)):
+        raise InvalidCommand(
+            f"{length_bytes} bytes and {len(checksums)} digits of checksums for {len(arrived)} blocks",
+            why=f"a length is not negative, and a checksum has {CHECKSUM_DIGITS} hex digits",
+        )
     index = state.tiers[transfer.tier].lineage.index
     keys = [transfer.keys[transfer.open[slot]] for slot in arrived]
     kind = OffloadCompleted if transfer.kind == "offload" else OnboardCompleted
@@ -195,6 +202,7 @@ def _start(
         slots=tier.slots.find_free(len(keys)),
         keys="".join(keys),
         parent=source.lineage.parent_of(slots[0]),
+        checksums=source.checksums.of(slots),
         deadline_us=deadline_us,
         request=request,
         priority=priority,

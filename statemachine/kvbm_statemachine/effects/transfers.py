@@ -7,6 +7,7 @@ from kvbm_events.schema import (
     TransferCompleted,
     TransferFailed,
     TransferStarted,
+    are_checksums,
     to_runs,
     to_slots,
     total,
@@ -40,14 +41,22 @@ def started(state: State, event: TransferStarted, _columns: Columns | None = Non
 def _why_not(state: State, source: Tier, tier: Tier, event: TransferStarted, keys: list[str], slots: list[int]) -> str:
     if source is tier:
         return "a transfer goes to another tier"
-    if not keys or list(map(source.lineage.index.get, keys)) != slots or not source.lineage.is_path(slots):
-        return "its source slots do not hold its keys, each the parent of the next"
-    if source.lineage.parent_of(slots[0]) != event.parent:
-        return "its first block has another parent"
+    if flaw := _source_flaw(source, event, keys, slots):
+        return flaw
     if len(to_slots(event.slots)) != len(keys):
         return "it has not one destination slot for each key"
     if not state.incoming[event.tier].isdisjoint(keys):
         return "one of its keys is under way there already"
+    return ""
+
+
+def _source_flaw(source: Tier, event: TransferStarted, keys: list[str], slots: list[int]) -> str:
+    if not keys or list(map(source.lineage.index.get, keys)) != slots or not source.lineage.is_path(slots):
+        return "its source slots do not hold its keys, each the parent of the next"
+    if source.lineage.parent_of(slots[0]) != event.parent:
+        return "its first block has another parent"
+    if event.checksums and event.checksums != source.checksums.of(slots):
+        return "its checksums are not those with which its source blocks came"
     return ""
 
 
@@ -57,6 +66,8 @@ def completed(state: State, event: TransferCompleted, _columns: Columns | None =
     positions, slots = transfer.positions(event.slots), to_slots(event.slots)
     keys, existing = [transfer.keys[at] for at in positions], dict(event.existing)
     tier.slots.check(Step.ARRIVED, event.slots)
+    if not are_checksums(event.checksums, len(slots)):
+        raise IllegalTransition(f"{type(event).__name__} of {transfer.id}", why="it has not a checksum for each block")
     check_keys_fit(tier, [transfer.parent_at(at) for at in positions], keys, slots, event.existing)
     request = state.requests.get(transfer.request) if transfer.kind == "onboard" else None
     start = 0
@@ -69,6 +80,9 @@ def completed(state: State, event: TransferCompleted, _columns: Columns | None =
         if request:
             hold(tier, request, parent, existing.get(end - 1, slots[end - 1]))
         start = end
+    if event.checksums:
+        tier.checksums.put(slots, event.checksums)
+        tier.checksums.clear([(slots[at], 1) for at in existing])
     _resolve(state, transfer, slots)
 
 
@@ -100,7 +114,7 @@ def _transfer(state: State, event: TransferCompleted | TransferFailed) -> Transf
     if event.tier != transfer.tier:
         raise IllegalTransition(f"{type(event).__name__} of {transfer.id}", why=f"it goes to {transfer.tier}")
     blocks = len(transfer.slots)
-    is_bounded = all(0 < count <= blocks for _, count in event.slots)
+    is_bounded = all(first >= 0 and 0 < count <= blocks for first, count in event.slots)
     if not event.slots or not is_bounded or len(set(to_slots(event.slots))) != total(event.slots):
         raise IllegalTransition(f"{type(event).__name__} of {transfer.id}", why="it names no slot, or one twice")
     return transfer

@@ -19,6 +19,7 @@ from itertools import groupby
 from kvbm_events.schema import Runs, to_runs, to_slots
 from kvbm_statemachine.lineage import NO_SLOT
 from kvbm_statemachine.policies.loose_ends import LooseEnds
+from kvbm_statemachine.slots import are_within
 
 NOWHERE = 255
 """The queue of a slot without a block."""
@@ -182,6 +183,8 @@ class BlockQueues:
     def load(self, queues: Sequence[Runs]) -> None:
         """Restore what `dump` gave, in queues that are empty."""
         for queue, runs in enumerate(queues):
+            if not are_within(runs, len(self.queue_of)):
+                raise ValueError(f"queue {queue} has slots that the tier has not")
             slots = to_slots(list(runs))[::-1]
             self.join(queue, slots)
             for slot in slots:

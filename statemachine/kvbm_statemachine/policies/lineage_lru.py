@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any
 
+from msgspec import convert
+
 from kvbm_statemachine.lineage import NO_SLOT, Chain, Lineage
 from kvbm_statemachine.policies.base import Policy, Victims
 from kvbm_statemachine.policies.loose_ends import LooseEnds
@@ -148,8 +150,8 @@ class LineageLru(Policy):
 
     def load(self, dumped: Any) -> None:  # noqa: ANN401 - see `Policy.load`
         """See `Policy.load`."""
-        self._tick = dumped[0]
-        self._marks = {chain_id: tuple([(at, tick) for at, tick in marks]) for chain_id, marks in dumped[1]}
+        self._tick, marks = convert(dumped, tuple[int, list[tuple[int, tuple[Mark, ...]]]])
+        self._marks = dict(marks)
         self._requeue()
 
     def _push(self, tick: int, chain_id: int) -> None:

@@ -40,7 +40,8 @@ class FrequencySketch:
         """How often a key was used lately; never too little, sometimes too much."""
         counters, width = self.counters, self._width
         mask = width - 1
-        one, two, three, four = _ROWS.unpack(bytes.fromhex(key))
+        digits: tuple[int, int, int, int] = _ROWS.unpack(bytes.fromhex(key))
+        one, two, three, four = digits
         return min(
             counters[one & mask],
             counters[width + (two & mask)],

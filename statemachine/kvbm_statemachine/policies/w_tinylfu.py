@@ -10,6 +10,7 @@ wanted next. Until room was wanted for the first time, new blocks join the main 
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any
 
 from kvbm_statemachine.lineage import NO_SLOT, Chain, Lineage
@@ -54,10 +55,7 @@ class WTinyLfu(BlockPolicy):
     def _next(self, ends: LooseEnds) -> int:
         blocks = self._blocks
         while True:
-            newcomer = blocks.first(_WINDOW, ends)
-            resident = blocks.first(_PROBATION, ends)
-            if resident == NO_SLOT:
-                resident = blocks.first(_PROTECTED, ends)
+            newcomer, resident = blocks.first(_WINDOW, ends), self._resident(ends)
             if NO_SLOT in (newcomer, resident):
                 return max(newcomer, resident)
             if blocks.sizes[_WINDOW] < self._window_size:
@@ -69,8 +67,24 @@ class WTinyLfu(BlockPolicy):
             if is_full:
                 return resident
 
+    def _resident(self, ends: LooseEnds) -> int:
+        slot = self._blocks.first(_PROBATION, ends)
+        return slot if slot != NO_SLOT else self._blocks.first(_PROTECTED, ends)
+
     def _repeats(self, queue: int) -> int:
-        return self.capacity if queue != _WINDOW and self._blocks.sizes[_WINDOW] < self._window_size else 1
+        over = self._blocks.sizes[_WINDOW] - self._window_size
+        if queue == _WINDOW:
+            return max(1, over + 1)
+        return self.capacity if over < 0 else 1
+
+    def _row(self, ends: LooseEnds, chain: Chain, most: int) -> list[int]:
+        """Newcomers go in a row while the one on probation beats each of them."""
+        slots = super()._row(ends, chain, most)
+        resident = self._resident(ends)
+        if self._blocks.queue_of[slots[0]] != _WINDOW or resident == NO_SLOT:
+            return slots
+        bar = self._count(resident)
+        return [*slots[:1], *takewhile(lambda slot: self._count(slot) <= bar, slots[1:])]
 
     def _admit(self, slot: int) -> None:
         """A newcomer joins the main part, and with it the ancestors on which it stands."""

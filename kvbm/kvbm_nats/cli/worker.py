@@ -1,0 +1,95 @@
+"""`kvbm worker`: one rank's memory, and what moves blocks in it."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+from cyclopts import Parameter
+
+from kvbm_events.jetstream import Options
+from kvbm_events.schema.errors import InvalidCommand
+from kvbm_nats.cli.logs import log_to_stderr
+from kvbm_nats.cli.options import NatsOptions
+from kvbm_nats.plan import parse_plan
+from kvbm_tiers import MemoryMover
+from kvbm_tiers.reports import MAX_RANKS, HeldTier
+from kvbm_tiers.worker import Worker, WorkerOptions, WorkerPlan
+from kvbm_tiers.worker.worker import LOCK_FOLDER
+
+PATIENCE_S = 10.0
+"""How long to try for a first connection; later ones are tried for ever."""
+
+_logger = structlog.get_logger(__name__)
+
+
+def worker(
+    *,
+    nats: NatsOptions | None = None,
+    namespace: Annotated[str, Parameter(env_var="KVBM_NAMESPACE")],
+    tiers: Annotated[str, Parameter(env_var="KVBM_TIERS")],
+    rank: int = 0,
+    ranks: int = 1,
+    block_bytes: int = 64,
+    heartbeat_s: float = 1.0,
+    in_flight_max: int = 16,
+    stop_timeout_s: float = 10.0,
+    lock_folder: Path = LOCK_FOLDER,
+) -> None:
+    """Move the blocks of one rank, as the log of its instance says, and report to the owner.
+
+    It outlives owners and NATS servers. Ctrl-C or SIGTERM end it when what is under way is done. It also ends, with exit
+    code 2, when the owner is of another namespace, or another worker of the rank lives on this machine.
+
+    Args:
+        nats: see below
+        namespace: fingerprint of what must agree before blocks are reused; the owner's must be the same
+        tiers: what is in this worker's memory, `g1=BLOCKS,...`, as in the owner's plan
+        rank: which slice of every block it holds, from 0
+        ranks: how many slices there are
+        block_bytes: how large a block is in this rank
+        heartbeat_s: how often it says that it lives
+        in_flight_max: transfers that are moved at the same time
+        stop_timeout_s: how long its end waits for what is under way
+        lock_folder: where the lock stands that keeps a rank to one worker
+    """
+    log_to_stderr()
+    given = nats or NatsOptions()
+    if not 0 <= rank < ranks <= MAX_RANKS or block_bytes < 1 or heartbeat_s <= 0 or in_flight_max < 1:
+        raise InvalidCommand(
+            f"rank {rank} of {ranks}, {block_bytes} bytes a block, {in_flight_max} in flight, heartbeat {heartbeat_s:g} s",
+            why=f"ranks count from 0 up to {MAX_RANKS}, and the other numbers are above 0",
+        )
+    specs = parse_plan(tiers)
+    plan = WorkerPlan(
+        instance=given.instance,
+        namespace=namespace,
+        rank=rank,
+        ranks=ranks,
+        tiers=tuple(HeldTier(tier=spec.tier, capacity=spec.capacity) for spec in specs),
+    )
+    options = WorkerOptions(
+        heartbeat_s=heartbeat_s,
+        in_flight_max=in_flight_max,
+        stop_timeout_s=stop_timeout_s,
+        lock_folder=lock_folder,
+        connection=Options(name=f"kvbm worker {given.instance}.{rank}", patience_s=PATIENCE_S),
+    )
+    mover = MemoryMover({spec.tier: spec.capacity for spec in specs}, block_bytes=block_bytes)
+    _run(Worker(given.nats_url, plan, mover, options), plan)
+
+
+def _run(worker: Worker, plan: WorkerPlan) -> None:
+    """Until a signal asks for its end. Raises why it ended otherwise."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: worker.ask_to_stop())
+    known = {"instance": plan.instance, "rank": plan.rank, "ranks": plan.ranks, "incarnation": worker.incarnation}
+    worker.start()
+    _logger.info("worker started", **known)
+    if worker.wait_ready():
+        _logger.info("worker ready", **known)
+    worker.wait()
+    worker.stop()
+    _logger.info("worker stopped", **known)

@@ -1,0 +1,90 @@
+"""Rows of `journal`: the columns that can be asked for, picked out of each event, and the event itself as it was stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kvbm_events.log import Entry
+from kvbm_events.schema import (
+    Allocated,
+    AnyEvent,
+    Evicted,
+    Matched,
+    OffloadCompleted,
+    OffloadFailed,
+    OffloadStarted,
+    OnboardCompleted,
+    OnboardFailed,
+    OnboardStarted,
+    Opened,
+    Registered,
+    Released,
+    TransferCompleted,
+    TransferFailed,
+    TransferStarted,
+    total,
+)
+from kvbm_nats.projection.changes import Row
+
+Columns = tuple[str | None, str | None, str | None, int, str | None, str | None]
+"""Tier, request, transfer, blocks, reason, parent."""
+
+
+def journal_row(entry: Entry, instance_id: int, event: AnyEvent, applied_seq: int | None) -> Row:
+    """A row of `journal`."""
+    seq, _, data = entry
+    kind = type(event)
+    tier, request, transfer, blocks, reason, parent = _COLUMNS[kind](event)
+    return (
+        seq,
+        instance_id,
+        applied_seq,
+        event.epoch,
+        event.n,
+        event.at_us,
+        kind.__name__,
+        tier,
+        request,
+        transfer,
+        blocks,
+        reason,
+        bytes.fromhex(parent) if parent else None,
+        data.decode(),
+    )
+
+
+def _found(event: Matched) -> Columns:
+    return None, event.request, None, sum([found.blocks for found in event.found]), None, None
+
+
+def _released(event: Released) -> Columns:
+    return event.tier or None, event.request, None, total(event.slots), event.reason, None
+
+
+def _started(event: TransferStarted) -> Columns:
+    return event.tier, event.request or None, event.transfer, total(event.slots), None, event.parent
+
+
+def _completed(event: TransferCompleted) -> Columns:
+    return event.tier, None, event.transfer, total(event.slots), None, None
+
+
+def _failed(event: TransferFailed) -> Columns:
+    return event.tier, None, event.transfer, total(event.slots), event.reason or None, None
+
+
+_COLUMNS: dict[type[AnyEvent], Callable[[Any], Columns]] = {
+    Opened: lambda _: (None, None, None, 0, None, None),
+    Allocated: lambda event: (event.tier, event.request, None, total(event.slots), None, None),
+    Registered: lambda event: (event.tier, event.request, None, total(event.slots), None, event.parent),
+    Matched: _found,
+    Released: _released,
+    OffloadStarted: _started,
+    OffloadCompleted: _completed,
+    OffloadFailed: _failed,
+    OnboardStarted: _started,
+    OnboardCompleted: _completed,
+    OnboardFailed: _failed,
+    Evicted: lambda event: (event.tier, event.request or None, None, total(event.slots), event.reason, None),
+}

@@ -1,0 +1,105 @@
+"""What a worker has been ordered and has not finished: between the thread that reads the log and the one that moves.
+
+A transfer is *unfinished* from the moment that its order is seen until its last report is stored. `statement` takes
+both, what was seen and what is unfinished, at one moment: owners conclude from it which slots are quiet.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from msgspec import structs
+
+from kvbm_tiers.mover import Job
+from kvbm_tiers.reports import Place
+
+
+class Backlog:
+    """See the module. Every method is for any thread.
+
+    :ivar is_closed: nothing is begun any more
+    """
+
+    def __init__(self) -> None:
+        self.is_closed = False
+        self._changed = threading.Condition()
+        self._seen: Place = (0, 0)
+        self._waiting: deque[Job] = deque()
+        self._expected: dict[str, Sequence[int]] = {}
+        self._expected_until: Place = (0, 0)
+        self._unfinished: dict[str, set[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def expect(self, until: Place, jobs: Mapping[str, Sequence[int]]) -> None:
+        """An owner's answer: of the transfers up to `until`, these are to be done, in these slots."""
+        with self._changed:
+            self._seen = self._expected_until = until
+            self._expected = dict(jobs)
+            self._unfinished |= {transfer: set(slots) for transfer, slots in jobs.items()}
+
+    def take(self, place: Place, job: Job | None) -> None:
+        """The next event of the log, and the job that it orders, if it does."""
+        with self._changed:
+            if job and place <= self._expected_until:
+                slots = self._expected.pop(job.transfer, None)
+                job = narrow(job, slots) if slots else None
+            elif job:
+                self._unfinished[job.transfer] = set(job.slots)
+            self._seen = max(self._seen, place)
+            if job:
+                self._waiting.append(job)
+                self._changed.notify_all()
+
+    def drop_waiting(self) -> None:
+        """Forget what was not begun: its owner is no more."""
+        with self._changed:
+            for transfer in [*self._expected, *(job.transfer for job in self._waiting)]:
+                self._unfinished.pop(transfer, None)
+            self._expected.clear()
+            self._waiting.clear()
+
+    def next(self, timeout_s: float | None) -> Job | None:
+        """The next job to begin; None when there is none in time, or no more at all."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self.is_closed, timeout_s)
+            return self._waiting.popleft() if self._waiting else None
+
+    def finish(self, transfer: str, slots: Sequence[int]) -> None:
+        """The report that these slots are quiet is stored."""
+        with self._changed:
+            left = self._unfinished.get(transfer)
+            if left is not None:
+                left.difference_update(slots)
+                if not left:
+                    del self._unfinished[transfer]
+
+    def statement(self) -> tuple[Place, list[str]]:
+        """What was seen, and what of it is unfinished."""
+        with self._changed:
+            return self._seen, [*self._unfinished]
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self.drop_waiting()
+        with self._changed:
+            self.is_closed = True
+            self._changed.notify_all()
+
+
+def narrow(job: Job, slots: Sequence[int]) -> Job:
+    """The part of a job that goes to these slots: the others have arrived, and may be somebody else's by now."""
+    wanted = set(slots)
+    places = [at for at, slot in enumerate(job.slots) if slot in wanted]
+    if len(places) == len(job.slots):
+        return job
+    return structs.replace(
+        job,
+        source_slots=[job.source_slots[at] for at in places],
+        slots=[job.slots[at] for at in places],
+        keys=[job.keys[at] for at in places],
+        checksums=[job.checksums[at] for at in places] if job.checksums else (),
+    )

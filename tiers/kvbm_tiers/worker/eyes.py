@@ -1,0 +1,111 @@
+"""What a worker sees: the owner's answer when it starts, and from there on the instance's log, in order and proven."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from msgspec import structs
+
+from kvbm_events.jetstream import JetStreamLog
+from kvbm_events.schema import AnyEvent, Opened, TransferStarted, to_slots
+from kvbm_events.schema.errors import LogGap, LogUnavailable
+from kvbm_events.sequencer import Sequencer
+from kvbm_tiers.mover import Job, Report
+from kvbm_tiers.reports import OpenAnswer, place_of
+from kvbm_tiers.worker.backlog import Backlog
+from kvbm_tiers.worker.plan import WorkerPlan, refused
+from kvbm_tiers.worker.voice import Voice
+
+TRIMMED = "its order was trimmed from the log"
+ASK_AGAIN_S = 0.25
+FULL_PAUSE_S = 0.005
+
+_logger = logging.getLogger(__name__)
+
+
+class Eyes:
+    """See the module. `meet_owner` first, then `follow`."""
+
+    def __init__(
+        self, log: JetStreamLog, plan: WorkerPlan, voice: Voice, backlog: Backlog, *, waiting_max: int
+    ) -> None:
+        self._log, self._plan, self._voice, self._backlog = log, plan, voice, backlog
+        self._waiting_max = waiting_max
+        self._sequencer, self._after = Sequencer(), 0
+
+    async def meet_owner(self) -> None:
+        """Ask what is open, as long as it takes, and find the place from where the log is to be read.
+
+        Raises:
+            WorkerRefused: the owner says that this is not a worker of its instance.
+        """
+        while True:
+            try:
+                if await self._meet():
+                    return
+            except (LogUnavailable, LogGap) as error:  # a gap: yet another owner came meanwhile
+                _logger.info("asking again what is open: %s", error)
+            await asyncio.sleep(ASK_AGAIN_S)
+
+    async def follow(self) -> None:
+        """Read the log, for ever.
+
+        Raises:
+            WorkerRefused: an owner of another namespace opened the instance.
+            LogGap, InvalidEvent: the log holds what this worker may not pass over.
+        """
+        while True:
+            try:
+                async for batch in self._log.read(self._plan.instance, after=self._after):
+                    for entry in batch:
+                        for ordered in self._sequencer.feed(entry):
+                            self._take(ordered.event)
+                        self._after = entry.seq
+                    while len(self._backlog) >= self._waiting_max:  # noqa: ASYNC110 - it is another thread that makes room
+                        await asyncio.sleep(FULL_PAUSE_S)
+            except LogUnavailable as error:
+                _logger.warning("the log cannot be read: %s", error)
+            await asyncio.sleep(ASK_AGAIN_S)
+
+    async def _meet(self) -> bool:
+        """One attempt. Owners that were fenced may still listen, so the epoch is the log's own."""
+        last = await self._log.last_place(self._plan.instance)
+        answer = await self._voice.ask(last[0]) if last else None
+        if answer is None:
+            return False
+        if answer.refusal:
+            raise refused(self._plan, answer.refusal)
+        await self._begin_after(answer)
+        self._voice.say_hello()
+        return True
+
+    async def _begin_after(self, answer: OpenAnswer) -> None:
+        """Take note of what is open, and be ready to read from the first of it on."""
+        numbers = [place_of(job.transfer)[1] for job in answer.jobs]
+        known = min([answer.n, *(n - 1 for n in numbers)])
+        start = await self._log.seek(self._plan.instance, answer.epoch, known)
+        self._backlog.expect((answer.epoch, answer.n), {job.transfer: to_slots(job.slots) for job in answer.jobs})
+        for job, n in zip(answer.jobs, numbers, strict=True):
+            if n < start.first_n:
+                self._voice.say(Report(transfer=job.transfer, slots=to_slots(job.slots), reason=TRIMMED))
+        self._after = start.after
+        self._sequencer.resume(self._plan.instance, answer.epoch, max(known, start.first_n - 1))
+
+    def _job(self, event: TransferStarted) -> Job:
+        """The job for this rank. The checksums are of whole blocks: of several slices the owner compares them."""
+        job = Job.of(event)
+        return job if self._plan.ranks == 1 else structs.replace(job, checksums=())
+
+    def _take(self, event: AnyEvent) -> None:
+        place = event.epoch, event.n
+        if isinstance(event, Opened):
+            if event.namespace != self._plan.namespace:
+                raise refused(
+                    self._plan,
+                    f"its namespace is {self._plan.namespace!r}, and epoch {event.epoch} is of {event.namespace!r}",
+                )
+            self._backlog.drop_waiting()
+        self._backlog.take(place, self._job(event) if isinstance(event, TransferStarted) else None)
+        if isinstance(event, Opened):
+            self._voice.say_hello()
