@@ -111,7 +111,7 @@ class NixlPosixMover:
         self._lanes.put(None)
         self._taker.join(self._patience_s)
         self._ready.put(None)
-        self._owner.join()
+        self._owner.join(2 * self._patience_s)
         self._settlers.shutdown()
         self._syncer.close(self._patience_s)
 
@@ -139,15 +139,19 @@ class NixlPosixMover:
             started.set_exception(error)
             return
         started.set_result(None)
-        if stuck := self._fly(agent):
-            _parked.append((agent, stuck, memories))
-            logger.warning("transfers did not end; their memory stays with them", transfers=len(stuck))
-        else:
-            agent.close()
+        flying = list[tuple[int, Flight]]()
+        try:
+            self._fly(agent, flying)
+        finally:
+            if flying:
+                _parked.append((agent, flying, memories))
+                logger.warning("transfers did not end; their memory stays with them", transfers=len(flying))
+            else:
+                agent.close()
 
-    def _fly(self, agent: PosixAgent) -> list[tuple[int, Flight]]:
-        """Post and poll until the end; what is still under way when patience is over."""
-        flying, pause_s, end = list[tuple[int, Flight]](), POLL_MIN_S, 0.0
+    def _fly(self, agent: PosixAgent, flying: list[tuple[int, Flight]]) -> None:
+        """Post and poll until the end. What is left in `flying` when patience is over is still under way."""
+        pause_s, end = POLL_MIN_S, 0.0
         while not end or (flying and time.monotonic() < end):
             try:
                 while not end:
@@ -159,11 +163,10 @@ class NixlPosixMover:
             except Empty:
                 pass
             before = len(flying)
-            flying = [(lane, flight) for lane, flight in flying if not self._advance(agent, lane, flight)]
+            flying[:] = [(lane, flight) for lane, flight in flying if not self._advance(agent, lane, flight)]
             pause_s = POLL_MIN_S if len(flying) < before else min(POLL_MAX_S, pause_s * 1.5)
             if flying:
                 time.sleep(pause_s)
-        return flying
 
     def _advance(self, agent: PosixAgent, lane: int, flight: Flight) -> bool:
         """One step; whether it has come down."""
