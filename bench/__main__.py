@@ -15,6 +15,7 @@ _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))  # `python -m bench` knows the root only
 
 from harness import Row, environment, figure, load  # noqa: E402 - found by the line above
+from markdown import as_markdown  # noqa: E402 - the same
 
 
 def main() -> int:
@@ -35,6 +36,10 @@ def main() -> int:
                 failed[name] = f"{type(error).__name__}: {error}"
     console.print(_table(rows))
     console.print(f"load now  {load()}" + ("; quick: fewer rounds, smaller shapes" if arguments.quick else ""))
+    if arguments.markdown:
+        command = " ".join(["python -m bench", *arguments.names, *(["--quick"] if arguments.quick else [])])
+        head |= {"load at the end": load()}
+        arguments.markdown.write_text(as_markdown(head, rows, command), encoding="utf-8")
     for name, why in failed.items():
         console.print(f"[red]{name} failed:[/] {why}", highlight=False)
     if arguments.json:
@@ -48,11 +53,13 @@ def _arguments(present: list[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="name", help=f"of: {', '.join(present)}")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller shapes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write all figures there as Markdown")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(present):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(present)}")
-    if arguments.json and not arguments.json.parent.is_dir():
-        parser.error(f"{arguments.json.parent} is not a folder")
+    for file in (arguments.json, arguments.markdown):
+        if file and not file.parent.is_dir():
+            parser.error(f"{file.parent} is not a folder")
     return arguments
 
 
