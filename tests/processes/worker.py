@@ -6,6 +6,7 @@ for a line on stdin.
 
 import sys
 import threading
+from pathlib import Path
 
 from kvbm_tiers.worker import Worker, WorkerOptions, WorkerPlan
 from support.workers import HEARTBEAT_S, NAMESPACE, FileMover, held_tiers
@@ -48,7 +49,7 @@ class SteppingMover(FileMover):
 def main():
     url, instance, rank, ranks, folder, steps = sys.argv[1:]
     plan = WorkerPlan(instance=instance, namespace=NAMESPACE, rank=int(rank), ranks=int(ranks), tiers=held_tiers())
-    options = WorkerOptions(heartbeat_s=HEARTBEAT_S)
+    options = WorkerOptions(heartbeat_s=HEARTBEAT_S, lock_folder=Path(folder))
     worker = Worker(url, plan, SteppingMover(folder, steps), options)
     worker.start()
 

@@ -20,6 +20,7 @@ from kvbm_nats.service.config import InstanceConfig
 from kvbm_nats.service.host import InstanceHost
 from kvbm_nats.service.wire import decode_error
 from kvbm_tiers import Mover
+from support.locks import LOCKS
 
 KVBM = Path(sys.executable).with_name("kvbm")
 LEASE_S = 30.0
@@ -214,7 +215,9 @@ class WorkerCommand(Command):
     """`kvbm worker`, the real command."""
 
     def __init__(self, url: str, instance: str, *more: str, namespace: str = NAMESPACE) -> None:
-        super().__init__(*_named("worker", url, instance, TIERS, namespace), "--heartbeat-s=0.1", *more)
+        super().__init__(
+            *_named("worker", url, instance, TIERS, namespace), "--heartbeat-s=0.1", f"--lock-folder={LOCKS}", *more
+        )
 
     async def start(self, word: str = "worker ready") -> Self:
         return await super().start(word)

@@ -26,6 +26,7 @@ from kvbm_tiers.reports import HeldTier
 from kvbm_tiers.worker import Worker, WorkerPlan
 from kvbm_tiers.worker import WorkerOptions as Habits
 from support.chained_keys import prefix
+from support.locks import LOCKS
 
 SCRIPT = Path(__file__).parents[1] / "processes" / "worker.py"
 NAMESPACE = "model=m;block_tokens=16"
@@ -209,7 +210,7 @@ class Site:
             ranks=ranks,
             tiers=held_tiers(),
         )
-        habits = Habits(heartbeat_s=HEARTBEAT_S, stop_timeout_s=2.0, in_flight_max=in_flight_max)
+        habits = Habits(heartbeat_s=HEARTBEAT_S, stop_timeout_s=2.0, in_flight_max=in_flight_max, lock_folder=LOCKS)
         worker = Worker(self.url, plan, mover or StepMover(), habits)
         worker.start()
         self._workers.append(worker)
