@@ -79,7 +79,7 @@ def test_bytes_that_changed_on_disk_are_computed_again_and_never_loaded(trace, n
     first = run(trace, nats_url, instance, *plan)
     assert first.returncode == 0, first.stderr
     report = json.loads(first.stdout)
-    assert report["verified"] == sum(report["traffic"][path]["blocks"] for path in ("g2-g1", "g3-g1"))
+    assert report["verified"] == sum(each["blocks"] for path, each in report["traffic"].items() if path.endswith("-g1"))
     slab = bytearray((tmp_path / "g3.slab").read_bytes())
     for at in range(0, len(slab), 16384):
         slab[at] ^= 0xFF

@@ -1,11 +1,13 @@
 """Which mover a machine gets, and where its jobs go."""
 
+import gc
 import sys
 
 import pytest
 import structlog.testing
 
-from kvbm_tiers import Job, MemoryMover, RoutedMover, ThreadMover, open_mover, preset
+from kvbm_tiers import Job, MemoryMover, NixlPosixMover, RoutedMover, ThreadMover, open_mover, preset
+from kvbm_tiers.errors import NixlUnavailable
 from support.movers import open_stores
 
 
@@ -85,3 +87,18 @@ def test_each_job_goes_to_the_mover_of_its_path_and_all_are_polled_cancelled_and
     mover.close()
     assert disk.told == ["1.1", "1.3", "cancel 1.1", "close"]
     assert rest.told == ["1.2", "cancel 1.1", "close"]
+
+
+def test_what_could_not_start_holds_no_store(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nixl_cu12._api", None)
+    stores = open_stores(tmp_path, preset("tiny"))
+    gc.disable()
+    try:
+        with pytest.raises(NixlUnavailable):
+            NixlPosixMover(stores)
+        for store in stores.values():
+            store.close()
+        for store in open_stores(tmp_path, preset("tiny")).values():
+            store.close()
+    finally:
+        gc.enable()

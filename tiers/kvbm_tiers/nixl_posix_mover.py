@@ -136,6 +136,7 @@ class NixlPosixMover:
                 [(0, slab.size, slab.fd) for slab in slabs],
             )
         except BaseException as error:  # noqa: BLE001 - whoever starts the mover is told
+            memories.clear()  # the error's traceback would keep them mapped, and their files locked
             started.set_exception(error)
             return
         started.set_result(None)
