@@ -180,7 +180,7 @@ def _tell(outcome: Outcome) -> None:
     )
     for path, each in outcome.traffic.items():
         moved = (
-            f"{each.blocks:,} blocks, {each.size_bytes / 1e9:.2f} GB in {each.busy_s:.1f} s, {each.gb_per_s:.3g} GB/s"
+            f"{each.blocks:,} blocks, {_size(each.size_bytes)} in {each.busy_s:.1f} s, {_size(each.gb_per_s * 1e9)}/s"
         )
         write_line(f"{path}: {moved}" + (f"; {each.failed:,} blocks failed" if each.failed else ""))
     if outcome.traffic:
@@ -188,6 +188,10 @@ def _tell(outcome: Outcome) -> None:
     write_line(f"integrity: {len(outcome.flaws)} errors; digest {status.digest} at {status.epoch}.{status.n}")
     for flaw in outcome.flaws:
         write_line(f"  {flaw}")
+
+
+def _size(size_bytes: float) -> str:
+    return f"{size_bytes / 1e9:,.2f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:,.2f} MB"  # noqa: PLR2004 - a GB
 
 
 def _share(part: int, whole: int) -> str:
