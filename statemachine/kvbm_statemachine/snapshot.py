@@ -22,7 +22,7 @@ from kvbm_statemachine.table import SlotState
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Kind, Transfer
 
-SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION = 3
 """Goes up whenever a dump's form, or what `evolve` makes of the same events, changes: older dumps are not loaded."""
 
 

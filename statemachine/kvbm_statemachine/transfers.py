@@ -14,7 +14,7 @@ Kind = Literal["offload", "onboard"]
 class Transfer:
     """One open transfer. It is over when every destination slot has arrived or failed and none is quarantined.
 
-    :ivar source_slot: the deepest source block, pinned until the transfer is over; `NO_SLOT` if its tier was reset
+    :ivar source_slot: the deepest source block, pinned while a slot is open; `NO_SLOT` afterwards, or if its tier was reset
     :ivar keys: key of each block, in chain order
     :ivar slots: destination slot of each block
     :ivar open: position of each destination slot that has neither arrived nor failed, by slot
@@ -77,5 +77,5 @@ class Transfer:
         return self.keys[position - 1] if position else self.parent
 
     def forget_source(self) -> None:
-        """The source tier was reset: there is nothing to pin."""
+        """Nothing of the source is needed any more, or its tier was reset: there is nothing to pin."""
         self.source_slot = NO_SLOT

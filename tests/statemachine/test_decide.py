@@ -204,17 +204,16 @@ def test_the_scene_allows_what_is_not_refused():
     assert {type(decode(encode(event))) for event in events} == {type(event) for event in events}
 
 
-def test_an_eviction_waits_for_a_transfer():
+def test_an_eviction_waits_for_a_transfer_and_not_for_its_quarantine():
     desk, events = scene()
     release(desk, "r")
     refuse(desk, events, gone(KEYS), BlockHeld, "is in use")
     fail_transfer(desk, "1.3", reason="x", stopped=False)
-    refuse(desk, events, gone(KEYS), BlockHeld, "is in use")
     refuse(desk, events, arrived(), InvalidCommand, "none is named")
     refuse(desk, events, lost(stopped=False), InvalidCommand, "none is named")
+    assert evict(desk, "g1", KEYS, reason="operator", actor="test") == 2
     fail_transfer(desk, "1.3", reason="x")
     refuse(desk, events, lost(), UnknownTransfer, "is open")
-    assert evict(desk, "g1", KEYS, reason="operator", actor="test") == 2
 
 
 def test_an_onboard_that_does_not_fit_starts_nothing():

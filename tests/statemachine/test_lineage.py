@@ -131,3 +131,20 @@ def test_a_corrupt_block_cannot_be_matched_though_it_is_held_and_is_free_when_no
     release(desk, "holder")
     assert slots.count(SlotState.CONDEMNED) == 0
     assert check_integrity(desk.state) == []
+
+
+def test_a_transfer_in_doubt_lets_its_source_go():
+    desk, _ = desk_of(spec("g1", 4), spec("g2", 4))
+    put(desk, prefix([1, 1]))
+    (started,) = offload(desk, "g1", "g2", prefix([1, 1]), deadline_us=9)
+    fail_transfer(desk, started.transfer, reason="x", slots=[0], stopped=False)
+    with pytest.raises(BlockHeld):
+        evict(desk, "g1", prefix([1, 1]), reason="operator", actor="test")
+    fail_transfer(desk, started.transfer, reason="x", slots=[1], stopped=False)
+    assert evict(desk, "g1", prefix([1, 1]), reason="operator", actor="test") == 2
+    put(desk, prefix([2, 2, 2, 2]))
+    assert desk.state.tiers["g2"].counts()["quarantined"] == 2
+    fail_transfer(desk, started.transfer, reason="x")
+    assert not desk.state.transfers
+    assert desk.state.tiers["g2"].slots.free == 4
+    assert check_integrity(desk.state) == []

@@ -121,15 +121,17 @@ def _transfer(state: State, event: TransferCompleted | TransferFailed) -> Transf
 
 
 def _resolve(state: State, transfer: Transfer, slots: list[int]) -> None:
-    """Strike these slots off; when the transfer is over, let its source go, and let its request let it go too."""
+    """Strike these slots off; when none is under way, let the source go, and let the request let it go too.
+
+    What is quarantined needs no source: a mover that still reads it writes where nothing will ever be found.
+    """
     for slot in slots:
         at = transfer.open.pop(slot, None)
         if at is not None:
             state.incoming[transfer.tier].discard(transfer.keys[at])
-    if not transfer.is_over:
-        return
-    del state.transfers[transfer.id]
-    if not transfer.has_source:
+    if transfer.is_over:
+        del state.transfers[transfer.id]
+    if transfer.open or not transfer.has_source:
         return
     source = state.tiers[transfer.source]
     source.unpin(transfer.source_slot)
@@ -139,3 +141,4 @@ def _resolve(state: State, transfer: Transfer, slots: list[int]) -> None:
         if transfer.source_slot in pins:
             pins.remove(transfer.source_slot)
             source.unpin(transfer.source_slot)
+    transfer.forget_source()
