@@ -75,12 +75,12 @@ class Dev:
             loop.call_later(self._options.seconds, self._over.set)
         self._options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         port = _free_port(self._options.port)
-        with _locked(self._options.folder), NatsServer(self._options.folder / "nats", port=port) as server:
-            await self._run_parts(server.url)
+        nats = NatsServer(self._options.folder / "nats", port=port)
+        with _locked(self._options.folder), nats as server, self._open_stack() as stack:
+            await self._run_parts(server.url, stack)
 
-    async def _run_parts(self, url: str) -> None:
+    async def _run_parts(self, url: str, stack: Stack) -> None:
         log_options = LogOptions(name="kvbm dev", sync_always=True)
-        stack = self._open_stack()
         instance = InstanceConfig(name=INSTANCE, namespace=NAMESPACE, tiers=self._options.tiers, keep=tuple(stack.kept))
         service = Server(ServeConfig(url=url, instances=[instance], log=log_options), movers={INSTANCE: stack.mover})
         log = await JetStreamLog.connect(url, log_options)
@@ -97,7 +97,6 @@ class Dev:
             await service.stop()
         finally:
             await log.close()
-            stack.close()
 
     def _open_stack(self) -> Stack:
         """The memory of the tiers, beside everything else."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Sequence
 
-from kvbm_events.schema import TierName, TransferStarted
+from kvbm_events.schema import CHECKSUM_DIGITS, TierName, TransferStarted
 from kvbm_statemachine.decide import Desk, complete_transfer, evict, fail_transfer, offload
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Transfer
@@ -119,7 +119,7 @@ class Offloader:
             transfer.id,
             slots=slots,
             length_bytes=report.length_bytes,
-            checksums="".join(report.checksums[place * 16 : place * 16 + 16] for place in at),
+            checksums="".join(report.checksums[CHECKSUM_DIGITS * place :][:CHECKSUM_DIGITS] for place in at),
         )
         self.hidden.setdefault(tier, set()).update(keys)
         self._unproven.append((event.n, tier, keys))

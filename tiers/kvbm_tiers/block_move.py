@@ -22,14 +22,19 @@ def move(source: Store, source_slot: int, target: Store, slot: int, checksum: st
         block = here or there or bounce
         if not here:
             source.read(source_slot, block)
-        found = xxh3_64_hexdigest(block[: source.layout.block_bytes])
-        if checksum and checksum != found:
-            return Outcome(reason=CORRUPT)
-        if here or not there:
+        proven = prove(block[: source.layout.block_bytes], checksum)
+        if not proven.reason and (here or not there):
             target.write(slot, block)
-        return Outcome(checksum=found)
     except Exception as error:  # noqa: BLE001 - a block that failed in an unknown way has failed, and the mover goes on
         return Outcome(reason=reason_of(error))
+    else:
+        return proven
+
+
+def prove(block: memoryview, checksum: str) -> Outcome:
+    """Hash a block, and compare it with what it must have, if that is known: its checksum, or `CORRUPT`."""
+    found = xxh3_64_hexdigest(block)
+    return Outcome(reason=CORRUPT) if checksum and checksum != found else Outcome(checksum=found)
 
 
 def reason_of(error: Exception) -> str:

@@ -6,13 +6,10 @@ import os
 from collections import deque
 from typing import Any, NamedTuple
 
-from xxhash import xxh3_64_hexdigest
-
-from kvbm_tiers.block_move import reason_of
+from kvbm_tiers.block_move import prove, reason_of
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.job_book import Batch, Outcome
 from kvbm_tiers.memory import address_of
-from kvbm_tiers.mover import CORRUPT
 from kvbm_tiers.nixl_agent import NixlTransferFailed, Row
 from kvbm_tiers.store import Store
 
@@ -36,7 +33,7 @@ class Flight:
         self.is_write = not batch.job.is_onboard
         self.handle: Any = None
         self.outcomes: dict[int, Outcome] = {}
-        self._bounce, self._sums = bounce, dict[int, str]()
+        self._bounce, self._proven = bounce, dict[int, Outcome]()
         self._blocks: list[_Block] = []
         self._groups = deque[list[_Block]]()
 
@@ -93,28 +90,26 @@ class Flight:
         if self.is_write:
             if not here:
                 self.near.read(near_slot, memory)
-            found, wanted = self._hash(memory), job.checksum(at)
-            if wanted and wanted != found:
-                self.outcomes[at] = Outcome(reason=CORRUPT)
+            proven = self._prove(memory, at)
+            if proven.reason:
+                self.outcomes[at] = proven
                 return None
-            self._sums[at] = found
+            self._proven[at] = proven
         return _Block(at, near_slot, memory, offset)
 
     def _settle(self, block: _Block) -> Outcome:
         if self.is_write:
-            return Outcome(checksum=self._sums[block.at])
-        found, wanted = self._hash(block.memory), self.batch.job.checksum(block.at)
-        if wanted and wanted != found:
-            return Outcome(reason=CORRUPT)
+            return self._proven[block.at]
+        proven = self._prove(block.memory, block.at)
         try:
-            if not self.near.view(block.near_slot):
+            if not proven.reason and not self.near.view(block.near_slot):
                 self.near.write(block.near_slot, block.memory)
         except Exception as error:  # noqa: BLE001 - a block that failed in an unknown way has failed
             return Outcome(reason=reason_of(error))
-        return Outcome(checksum=found)
+        return proven
 
-    def _hash(self, memory: memoryview) -> str:
-        return xxh3_64_hexdigest(memory[: self.near.layout.block_bytes])
+    def _prove(self, memory: memoryview, at: int) -> Outcome:
+        return prove(memory[: self.near.layout.block_bytes], self.batch.job.checksum(at))
 
     def _why_failed(self, block: _Block, error: NixlTransferFailed) -> str:
         """NIXL does not say; the file and its file system may."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -21,12 +21,13 @@ from threading import Thread
 import structlog
 
 from kvbm_events.schema import TierName
+from kvbm_tiers.booked import Booked
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.flight import Flight
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.job_book import JobBook, wall_clock_us
 from kvbm_tiers.memory import address_of, anonymous
-from kvbm_tiers.mover import Job, Report
+from kvbm_tiers.mover import Job
 from kvbm_tiers.nixl_agent import Engine, NixlTransferFailed, PosixAgent
 from kvbm_tiers.store import Store, one_layout
 from kvbm_tiers.syncer import Syncer
@@ -41,7 +42,7 @@ _parked: list[object] = []
 """Agents whose transfers never ended, with all that these may still write to: let go of, they would be released."""
 
 
-class NixlPosixMover:
+class NixlPosixMover(Booked):
     """Moves between the slabs among its stores and the others."""
 
     def __init__(
@@ -69,7 +70,9 @@ class NixlPosixMover:
         self._stores, self._patience_s = dict(stores), patience_s
         layout = one_layout(stores.values())
         count = min(BATCH_BLOCKS_MAX, max(BATCH_BLOCKS_MIN, BATCH_BYTES // layout.slot_bytes))
-        self._book = JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
+        super().__init__(
+            JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
+        )
         self._bounces = [anonymous(count * layout.slot_bytes) for _ in range(LANES)]
         self._lanes, self._ready = SimpleQueue[int | None](), SimpleQueue[tuple[int, Flight] | None]()
         for lane in range(LANES):
@@ -83,27 +86,11 @@ class NixlPosixMover:
         self._taker = Thread(target=self._take, name="nixl-taker", daemon=True)
         self._taker.start()
 
-    def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:  # noqa: ARG002 - what it moved ended with its process
-        """See `Mover.begin`."""
-        return True
-
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
         ends = [isinstance(self._stores.get(tier), DiskSlab) for tier in (job.source, job.tier)]
         known = {job.source, job.tier} <= self._stores.keys() and sum(ends) == 1
         self._book.submit(job, "" if known else f"this mover has no path from {job.source} to {job.tier}")
-
-    def poll(self) -> list[Report]:
-        """See `Mover.poll`."""
-        return self._book.poll()
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        """See `Mover.watch`."""
-        self._book.watch(changed)
-
-    def cancel(self, transfer: str) -> None:
-        """See `Mover.cancel`."""
-        self._book.cancel(transfer)
 
     def close(self) -> None:
         """See `Mover.close`. Transfers that do not end are left to themselves, with the memory that they write to."""

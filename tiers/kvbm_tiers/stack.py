@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from kvbm_events.schema import TierName
 from kvbm_events.schema.errors import InvalidCommand
@@ -67,6 +68,12 @@ class Stack:
     def kept(self) -> list[TierName]:
         """Tiers whose blocks are still there."""
         return [tier for tier, opening in self.openings.items() if opening.state == "kept"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Stop the mover and let go of the stores. What survives stays."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from threading import Thread
 
 import structlog
 
 from kvbm_events.schema import TierName
 from kvbm_tiers.block_move import move
+from kvbm_tiers.booked import Booked
 from kvbm_tiers.job_book import Batch, JobBook, Outcome, wall_clock_us
 from kvbm_tiers.memory import anonymous
-from kvbm_tiers.mover import Job, Report
+from kvbm_tiers.mover import Job
 from kvbm_tiers.store import Store, one_layout
 from kvbm_tiers.syncer import Syncer
 
@@ -21,7 +22,7 @@ BATCH_BYTES = 1 << 20
 """A thread takes about so much at a time: many small blocks, or one large."""
 
 
-class ThreadMover:
+class ThreadMover(Booked):
     """Moves between any two of its stores.
 
     A read or write that the operating system does not end keeps its thread, and its job's slots in doubt, until it does.
@@ -51,37 +52,19 @@ class ThreadMover:
         self._stores, self._patience_s = dict(stores), patience_s
         layout = one_layout(stores.values())
         self._slot_bytes = layout.slot_bytes
-        self._book = JobBook(
-            length_bytes=layout.block_bytes,
-            batch_blocks=min(32, max(1, BATCH_BYTES // layout.slot_bytes)),
-            blocks_max=blocks_max,
-            now_us=now_us,
+        count = min(32, max(1, BATCH_BYTES // layout.slot_bytes))
+        super().__init__(
+            JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
         )
         self._syncer = Syncer(self._book, self._stores)
         self._threads = [Thread(target=self._work, name=f"mover-{at}", daemon=True) for at in range(threads)]
         for thread in self._threads:
             thread.start()
 
-    def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:  # noqa: ARG002 - what it moved ended with its process
-        """See `Mover.begin`."""
-        return True
-
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
         missing = {job.source, job.tier} - self._stores.keys()
         self._book.submit(job, f"this mover has no {' and no '.join(sorted(missing))}" if missing else "")
-
-    def poll(self) -> list[Report]:
-        """See `Mover.poll`."""
-        return self._book.poll()
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        """See `Mover.watch`."""
-        self._book.watch(changed)
-
-    def cancel(self, transfer: str) -> None:
-        """See `Mover.cancel`."""
-        self._book.cancel(transfer)
 
     def close(self) -> None:
         """See `Mover.close`. The block that a thread has begun is ended; the stores may be closed afterwards."""

@@ -95,8 +95,9 @@ def run(
             tokens = trace[0].block_tokens if trace else block_tokens
             namespace = f"trace={file.name};block_tokens={tokens};layout={layout}"
             log = MemoryLog() if via == "memory" else partial(connect_log, options)
-            with _stack(parse_plan(tiers), layout, namespace, folder) as stack:
-                outcome = _embedded(play, log, options.instance, namespace, parse_plan(tiers), stack)
+            plan = parse_plan(tiers)
+            with _stack(plan, layout, namespace, folder) as stack:
+                outcome = _embedded(play, log, options.instance, namespace, plan, stack)
     if json:
         write_json(_as_json(outcome))
     else:
@@ -108,12 +109,11 @@ def run(
 def _stack(plan: Sequence[TierSpec], layout: str, namespace: str, folder: Path | None) -> Iterator[Stack]:
     """The tiers' memory, in the folder or in one that goes afterwards."""
     capacities: dict[TierName, int] = {spec.tier: spec.capacity for spec in plan}
-    with nullcontext(folder) if folder else TemporaryDirectory(prefix="kvbm-trace-") as place:
-        stack = Stack(capacities, preset(layout), namespace, host_folder=Path(place), disk_folder=Path(place))
-        try:
-            yield stack
-        finally:
-            stack.close()
+    with (
+        nullcontext(folder) if folder else TemporaryDirectory(prefix="kvbm-trace-") as place,
+        Stack(capacities, preset(layout), namespace, host_folder=Path(place), disk_folder=Path(place)) as stack,
+    ):
+        yield stack
 
 
 def _embedded(

@@ -92,11 +92,8 @@ def _memory(
         yield MemoryMover(capacities, block_bytes=block_bytes), ()
         return
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    stack = Stack(capacities, layout, namespace, host_folder=folder, disk_folder=folder)
-    try:
+    with Stack(capacities, layout, namespace, host_folder=folder, disk_folder=folder) as stack:
         yield stack.mover, stack.kept
-    finally:
-        stack.close()
 
 
 def _run(worker: Worker, plan: WorkerPlan) -> None:

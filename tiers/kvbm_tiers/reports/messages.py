@@ -19,7 +19,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from kvbm_events.schema import CHECKSUM_DIGITS, MAX_BLOCKS, MAX_CAPACITY, Runs, TierName, total
+from kvbm_events.schema import MAX_BLOCKS, MAX_CAPACITY, Runs, TierName, are_checksums, total
 from kvbm_events.schema.errors import KvbmError
 from kvbm_events.subjects import check_instance
 
@@ -182,9 +182,7 @@ def _report_flaw(report: Reported) -> str:
     if flaw := _runs_flaw(report.slots):
         return flaw
     blocks = total(report.slots)
-    if report.checksums and (
-        len(report.checksums) != CHECKSUM_DIGITS * blocks or not re.fullmatch("[0-9a-f]*", report.checksums)
-    ):
+    if not are_checksums(report.checksums, blocks):
         return f"{blocks} slots, but {len(report.checksums)} characters of checksums"
     if not report.reason and not (report.stopped and blocks):
         return "blocks that arrived are named, and nobody writes to them any more"

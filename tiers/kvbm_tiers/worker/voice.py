@@ -22,6 +22,7 @@ from kvbm_events.schema import to_runs
 from kvbm_events.schema.errors import KvbmError, LogUnavailable
 from kvbm_tiers.mover import Report
 from kvbm_tiers.reports import (
+    REPORTS,
     Heartbeat,
     Hello,
     InvalidReport,
@@ -134,7 +135,7 @@ class Voice:
         """Of the stream, should it be gone."""
         await asyncio.sleep(RETRY_PAUSE_S)
         with suppress(LogUnavailable):
-            if self._api.connection.connected and await self._api.stream_info("KVBM_REPORTS") is None:
+            if self._api.connection.connected and await self._api.stream_info(REPORTS) is None:
                 await ensure_reports(self._api, self._options)
 
     async def _publish(self, message: Message) -> None:
