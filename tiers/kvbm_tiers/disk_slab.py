@@ -13,7 +13,7 @@ from kvbm_tiers.layout import Layout
 from kvbm_tiers.store import check_slot
 from kvbm_tiers.survivor import claim
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 class DiskSlab:
@@ -77,7 +77,7 @@ class DiskSlab:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            logger.warning(
+            _logger.warning(
                 "this file system cannot pass the page cache (O_DIRECT); blocks will take host memory twice",
                 path=str(self.path),
             )

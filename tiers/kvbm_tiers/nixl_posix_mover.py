@@ -32,7 +32,7 @@ from kvbm_tiers.nixl_agent import Engine, NixlTransferFailed, PosixAgent
 from kvbm_tiers.store import Store, one_layout
 from kvbm_tiers.syncer import Syncer
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 LANES = 4
 BATCH_BYTES = 16 << 20
 BATCH_BLOCKS_MIN, BATCH_BLOCKS_MAX = 8, 32
@@ -133,7 +133,7 @@ class NixlPosixMover(Booked):
         finally:
             if flying:
                 _parked.append((agent, flying, memories))
-                logger.warning("transfers did not end; their memory stays with them", transfers=len(flying))
+                _logger.warning("transfers did not end; their memory stays with them", transfers=len(flying))
             else:
                 agent.close()
 

@@ -15,7 +15,7 @@ from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 class RoutedMover:
@@ -72,7 +72,7 @@ def open_mover(stores: Mapping[TierName, Store], *, now_us: Callable[[], int] = 
         try:
             nixl = NixlPosixMover(stores, now_us=now_us)
         except NixlUnavailable as error:
-            logger.warning("blocks go to disk by plain reads and writes in threads, not by NIXL", why=str(error))
+            _logger.warning("blocks go to disk by plain reads and writes in threads, not by NIXL", why=str(error))
     threads = ThreadMover(stores, now_us=now_us)
     if nixl is None:
         return threads

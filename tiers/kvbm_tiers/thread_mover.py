@@ -17,7 +17,7 @@ from kvbm_tiers.mover import Job
 from kvbm_tiers.store import Store, one_layout
 from kvbm_tiers.syncer import Syncer
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 BATCH_BYTES = 1 << 20
 """A thread takes about so much at a time: many small blocks, or one large."""
 
@@ -76,7 +76,7 @@ class ThreadMover(Booked):
         if not self._syncer.close(self._patience_s):
             stuck.append("syncer")
         if stuck:
-            logger.warning("threads are stuck in a system call, and go on with what they have begun", threads=stuck)
+            _logger.warning("threads are stuck in a system call, and go on with what they have begun", threads=stuck)
 
     def _work(self) -> None:
         bounce = anonymous(self._slot_bytes)
