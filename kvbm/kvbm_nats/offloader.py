@@ -13,7 +13,7 @@ from kvbm_events.schema import CHECKSUM_DIGITS, TierName, TransferStarted
 from kvbm_statemachine.decide import Desk, complete_transfer, evict, fail_transfer, offload
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Transfer
-from kvbm_tiers import CORRUPT, Job, Mover, Report
+from kvbm_tiers import CORRUPT, OWNER_RESTARTED, Job, Mover, Report
 
 
 class Offloader:
@@ -45,7 +45,7 @@ class Offloader:
         left = {transfer.id: [*transfer.open, *transfer.quarantined] for transfer in state.transfers.values()}
         is_quiet = self._mover.begin(state.epoch, left)
         for transfer in [t for t in state.transfers.values() if is_quiet or t.open]:
-            fail_transfer(self._desk, transfer.id, reason="the owner was restarted", stopped=is_quiet)
+            fail_transfer(self._desk, transfer.id, reason=OWNER_RESTARTED, stopped=is_quiet)
 
     def take(self, started: Sequence[TransferStarted]) -> None:
         """Give the mover these jobs, each when its event is acknowledged."""

@@ -6,7 +6,7 @@ from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.layout import Group, Layout
 from kvbm_tiers.memory_mover import MemoryMover
 from kvbm_tiers.meter import Meter, Traffic
-from kvbm_tiers.mover import CORRUPT, Job, Mover, Report
+from kvbm_tiers.mover import CORRUPT, OWNER_RESTARTED, Job, Mover, Report
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.presets import PRESETS, preset
 from kvbm_tiers.routed_mover import RoutedMover, open_mover
@@ -16,6 +16,7 @@ from kvbm_tiers.thread_mover import ThreadMover
 
 __all__ = [
     "CORRUPT",
+    "OWNER_RESTARTED",
     "PRESETS",
     "CpuDevice",
     "DiskSlab",

@@ -21,6 +21,8 @@ from kvbm_events.schema import TierName, TransferStarted, to_slots, unpack_check
 
 CORRUPT = "corrupt"
 """The reason of a block whose bytes are not those that its checksum was made of."""
+OWNER_RESTARTED = "the owner was restarted"
+"""The reason of what an owner before left open."""
 
 
 class Job(Struct, frozen=True, kw_only=True):

@@ -16,12 +16,11 @@ from collections.abc import Mapping, Sequence
 from kvbm_events.schema import to_runs, to_slots
 from kvbm_nats.workers.rank import Rank
 from kvbm_nats.workers.track import Track
-from kvbm_tiers import Job, Report
+from kvbm_tiers import OWNER_RESTARTED, Job, Report
 from kvbm_tiers.reports import Hello, Message, OpenAnswer, OpenJob, OpenQuestion, Place, Reported, place_of
 
 EARLY_MAX = 4096
 """Reports that wait for their job."""
-LEFT = "the owner was restarted"
 FORGOTTEN = "the worker has it no more and never said how it went"
 
 
@@ -55,7 +54,7 @@ class Ledger:
         """See `Mover.begin`. Quiet is only what was never open."""
         self._last = (epoch, 0)
         for transfer, slots in left.items():
-            self._add(Track(transfer, slots, len(self.ranks), told=LEFT))
+            self._add(Track(transfer, slots, len(self.ranks), told=OWNER_RESTARTED))
         return not left
 
     def submit(self, job: Job) -> None:
