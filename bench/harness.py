@@ -15,11 +15,11 @@ import select
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 ROUNDS = 5
 PEER_TIMEOUT_S = 120.0
@@ -69,6 +69,37 @@ def make_row(  # noqa: D417 - the others are what their names say
         if aim is not None:
             row["aim"] = aim
     return row
+
+
+class Cells(NamedTuple):
+    """A row as it is shown; `is_met` is None where there is no aim, or nothing to hold against it."""
+
+    what: str
+    value: str
+    spread: str
+    ratio: str
+    aim: str
+    against: str
+    is_met: bool | None
+
+
+def cells_of(rows: Sequence[Row]) -> Iterator[Cells]:
+    """All rows; what, value and spread are told once where rows in a row differ only in what they are held against."""
+    before = ""
+    for row in rows:
+        value, ratio, is_met = f"{figure(row['value'])} {row['unit']}", row["ratio"], None
+        spread = f"{figure(row['low'])} … {figure(row['high'])}" if "low" in row and "high" in row else ""
+        if ratio is not None and "aim" in row:
+            is_met = ratio >= row["aim"]
+        yield Cells(
+            *(("", "", "") if row["what"] == before else (row["what"], value, spread)),
+            ratio="" if ratio is None else figure(ratio),
+            aim="" if is_met is None else f"≥ {row['aim']:g} {'met' if is_met else 'missed'}",
+            against=row["against"]
+            + (f": {figure(row['against_value'])} {row['unit']}" if "against_value" in row else ""),
+            is_met=is_met,
+        )
+        before = row["what"]
 
 
 class PeerUnavailable(Exception):
