@@ -11,6 +11,7 @@ from kvbm_tiers.mover import CORRUPT, OWNER_RESTARTED, Job, Mover, Report
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.presets import PRESETS, preset
 from kvbm_tiers.routed_mover import RoutedMover, open_mover
+from kvbm_tiers.slicing import Slice
 from kvbm_tiers.stack import Stack
 from kvbm_tiers.store import Opening, Store
 from kvbm_tiers.thread_mover import ThreadMover
@@ -34,6 +35,7 @@ __all__ = [
     "Opening",
     "Report",
     "RoutedMover",
+    "Slice",
     "Stack",
     "Store",
     "ThreadMover",

@@ -112,6 +112,9 @@ class Ledger:
             return f"its namespace is {hello.namespace!r}, and the owner's is {self.namespace!r}"
         if hello.ranks != len(self.ranks):
             return f"it counts {hello.ranks} ranks, and the owner {len(self.ranks)}"
+        for rank in self.ranks:
+            if rank.hello and rank.number != hello.rank and rank.hello.pp != hello.pp:
+                return f"it has {hello.pp} stages of pipeline parallel, and rank {rank.number} has {rank.hello.pp}"
         return ""
 
     def tick(self, now_s: float) -> None:

@@ -154,6 +154,7 @@ class Voice:
             incarnation=self._incarnation,
             rank=plan.rank,
             ranks=plan.ranks,
+            pp=plan.pp,
             namespace=plan.namespace,
             tiers=list(plan.tiers),
             seen=seen,
