@@ -9,12 +9,13 @@ import pytest
 
 from kvbm_events.schema import OffloadCompleted, OnboardCompleted
 from kvbm_events.schema.errors import TierFull
-from kvbm_tiers import Group, Layout, Slice, preset
+from kvbm_tiers import Group, Layout, preset
 from support.chained_keys import prefix
 from support.owners import verdict_of
-from support.rank_stores import FILES, PLAN, RankMemory, misplaced
+from support.rank_stores import FILES, misplaced
+from support.ranks import Ranks, wait_down
 from support.service import WorkerCommand
-from support.workers import Site, WorkerProcess, pump_until, settle
+from support.workers import settle
 
 LONG_S = 600.0
 HYBRID = Layout(
@@ -26,93 +27,30 @@ HYBRID = Layout(
 )
 
 
-class Ranks:
-    """The memory of all ranks, and the processes that have it.
-
-    :ivar memories: by rank
-    """
-
-    def __init__(self, site, folder, whole, ranks, pp=1):
-        self._site, self.count = site, ranks
-        self.memories = [
-            RankMemory(folder / f"rank{rank}", whole, Slice.of_rank(rank, ranks, pp)) for rank in range(ranks)
-        ]
-
-    def process(self, rank, steps=""):
-        memory = self.memories[rank]
-        place = {"rank": rank, "ranks": self.count, "layout": memory.layout, "steps": steps}
-        return WorkerProcess(self._site.url, self._site.instance, memory.folder, **place)
-
-    @contextlib.contextmanager
-    def all(self):
-        """A process for every rank, killed at the end."""
-        with contextlib.ExitStack() as stack:
-            yield [stack.enter_context(self.process(rank)).hear("ready") for rank in range(self.count)]
-
-    def store(self, owner, request, keys):
-        """An engine computes blocks; they go down by themselves."""
-        slots = owner.allocate(request, len(keys))
-        for memory in self.memories:
-            for slot, key in zip(slots, keys, strict=True):
-                memory.fill(slot, key)
-        owner.register(request, slots, keys)
-        owner.release(request)
-
-    def load(self, owner, request, keys, source):
-        """Bring blocks up into an engine that has none of them; those that are not what they must be."""
-        owner.evict(keys, tier="g1")
-        for memory in self.memories:
-            memory.forget()
-        owner.match(request, keys)
-        assert owner.wait_transfers(owner.onboard(request, keys, source=source))
-        slots = owner.resident(keys)
-        assert len(slots) == len(keys)
-        wrong = misplaced(self.memories, "g1", slots, keys)
-        owner.release(request)
-        return wrong
-
-    def wrong_below(self, owner):
-        """Keys of g2 and g3 that can be matched, and are not what they must be at every rank."""
-        wrong = list[str]()
-        for tier in ("g2", "g3"):
-            index, hidden = owner.state.tiers[tier].lineage.index, owner._offloader.hidden.get(tier, set())
-            shown = [key for key in index if key not in hidden]
-            wrong += misplaced(self.memories, tier, [index[key] for key in shown], shown)
-        return wrong
-
-
-@pytest.fixture
-def site(nats_url, instance):
-    with Site(nats_url, instance, PLAN) as site:
-        yield site
-
-
-def all_down(owner, keys):
-    pump_until(owner, lambda: len(owner.resident(keys, "g3")) == len(keys) and not owner.state.transfers)
-
-
 @pytest.mark.parametrize(
     ("whole", "ranks", "pp"),
     [(preset("tiny"), 2, 1), (HYBRID, 2, 2), (HYBRID, 4, 2)],
     ids=["tp 2", "pp 2", "tp 2 of pp 2"],
 )
-def test_slices_go_down_outlive_their_workers_and_come_up_unharmed(site, tmp_path, whole, ranks, pp):
-    ranks, keys = Ranks(site, tmp_path, whole, ranks, pp), prefix(range(6))
+def test_slices_go_down_outlive_their_workers_and_come_up_unharmed(ranked_site, tmp_path, whole, ranks, pp):
+    ranks, keys = Ranks(ranked_site, tmp_path, whole, ranks, pp), prefix(range(6))
     assert len({memory.slice_of(keys[0]) for memory in ranks.memories}) == ranks.count, "the slices differ"
-    with site.open(ranks=ranks.count, dead_after_s=LONG_S) as owner:
+    with ranked_site.open(ranks=ranks.count, dead_after_s=LONG_S) as owner:
         with ranks.all():
             ranks.store(owner, "a", keys)
-            all_down(owner, keys)
+            wait_down(owner, keys)
         assert ranks.wrong_below(owner) == []
         with ranks.all():
-            assert ranks.load(owner, "b", keys, "g2") == []
+            assert ranks.load(owner, "b", keys, "g2") == keys
             owner.evict(keys, tier="g1")
             owner.evict(keys, tier="g2")
-            assert ranks.load(owner, "c", keys, "g3") == []
+            assert ranks.load(owner, "c", keys, "g3") == keys
             settle(owner)
         owner.flush()
         sizes = {
-            event.length_bytes for event in site.events() if isinstance(event, OffloadCompleted | OnboardCompleted)
+            event.length_bytes
+            for event in ranked_site.events()
+            if isinstance(event, OffloadCompleted | OnboardCompleted)
         }
         assert sizes == {sum(memory.layout.block_bytes for memory in ranks.memories)}
         replicated = sum(group.block_bytes for group in whole.groups if group.heads == 1)
@@ -123,18 +61,16 @@ def test_slices_go_down_outlive_their_workers_and_come_up_unharmed(site, tmp_pat
 
 @pytest.mark.parametrize(("steps", "word"), [("copy", "submitted"), ("report", "copied")])
 @pytest.mark.parametrize("way", ["down", "up"])
-def test_one_rank_is_killed_in_a_transfer(site, tmp_path, way, steps, word):
-    ranks, keys = Ranks(site, tmp_path, preset("tiny"), 2), prefix(range(6))
-    with site.open(ranks=2, dead_after_s=LONG_S) as owner, ranks.process(0) as stays:
+def test_one_rank_is_killed_in_a_transfer(ranked_site, tmp_path, way, steps, word):
+    ranks, keys = Ranks(ranked_site, tmp_path, preset("tiny"), 2), prefix(range(6))
+    with ranked_site.open(ranks=2, dead_after_s=LONG_S) as owner, ranks.process(0) as stays:
         stays.hear("ready")
         if way == "up":
             with ranks.process(1) as worker:
                 worker.hear("ready")
                 ranks.store(owner, "a", keys)
-                all_down(owner, keys)
-            owner.evict(keys, tier="g1")
-            for memory in ranks.memories:
-                memory.forget()
+                wait_down(owner, keys)
+            ranks.forget(owner, keys)
         with ranks.process(1, steps) as dies:
             dies.hear("ready")
             if way == "up":
@@ -150,18 +86,18 @@ def test_one_rank_is_killed_in_a_transfer(site, tmp_path, way, steps, word):
         assert owner.resident(keys, "g1" if way == "up" else "g2") == []
         with ranks.process(1):
             assert owner.wait_transfers(transfers)
-            all_down(owner, keys)
+            wait_down(owner, keys)
             settle(owner)
             assert ranks.wrong_below(owner) == []
             assert misplaced(ranks.memories, "g1", owner.resident(keys), keys) == []
-        assert site.failures(owner) == []
+        assert ranked_site.failures(owner) == []
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_ranks_are_killed_at_any_moment(site, tmp_path, seed):
+async def test_ranks_are_killed_at_any_moment(ranked_site, tmp_path, seed):
     chance = random.Random(seed)
-    ranks = Ranks(site, tmp_path, preset("tiny"), 2)
-    with site.open(ranks=2, dead_after_s=0.5) as owner, contextlib.ExitStack() as stack:
+    ranks = Ranks(ranked_site, tmp_path, preset("tiny"), 2)
+    with ranked_site.open(ranks=2, dead_after_s=0.5) as owner, contextlib.ExitStack() as stack:
         workers = [ranks.process(rank) for rank in range(2)]
         stack.callback(lambda: [worker.__exit__(None, None, None) for worker in workers])
         for round_ in range(5):
@@ -180,10 +116,10 @@ async def test_ranks_are_killed_at_any_moment(site, tmp_path, seed):
         assert ranks.wrong_below(owner) == []
         keys = prefix([99, 1, 2])
         ranks.store(owner, "last", keys)
-        all_down(owner, keys)
-        assert ranks.load(owner, "up", keys, "g3") == []
+        wait_down(owner, keys)
+        assert ranks.load(owner, "up", keys, "g3") == keys
         owner.flush()
-    assert (await verdict_of(site.url, site.instance)).flaws == []
+    assert (await verdict_of(ranked_site.url, ranked_site.instance)).flaws == []
 
 
 def swap(one, other):
@@ -193,23 +129,19 @@ def swap(one, other):
     shutil.move(aside, other)
 
 
-def test_bytes_of_another_rank_under_this_ranks_name_are_corrupt(site, tmp_path):
+def test_bytes_of_another_rank_under_this_ranks_name_are_corrupt(ranked_site, tmp_path):
     """The sidecars stayed where they were: only the checksum of the whole block tells it."""
-    ranks, keys = Ranks(site, tmp_path, preset("tiny"), 2), prefix(range(4))
-    with site.open(ranks=2, dead_after_s=LONG_S) as owner:
+    ranks, keys = Ranks(ranked_site, tmp_path, preset("tiny"), 2), prefix(range(4))
+    with ranked_site.open(ranks=2, dead_after_s=LONG_S) as owner:
         with ranks.all():
             ranks.store(owner, "a", keys)
-            all_down(owner, keys)
+            wait_down(owner, keys)
         swap(*(memory.folder / FILES["g2"] for memory in ranks.memories))
-        owner.evict(keys, tier="g1")
         with ranks.all():
-            owner.match("b", keys)
-            assert owner.wait_transfers(owner.onboard("b", keys))
-            assert owner.resident(keys) == []
-            assert {reason for _, reason, _ in site.failures(owner)} == {"corrupt"}
-            owner.release("b")
+            assert ranks.load(owner, "b", keys, "g2") == []
+            assert {reason for _, reason, _ in ranked_site.failures(owner)} == {"corrupt"}
             assert owner.resident(keys, "g2") == []
-            assert ranks.load(owner, "c", keys, "g3") == [], "what was not swapped is still good"
+            assert ranks.load(owner, "c", keys, "g3") == keys, "what was not swapped is still good"
             settle(owner)
 
 
