@@ -24,7 +24,7 @@ def open_device(folder: Path, layout: Layout) -> CpuDevice:
     arrays = list[memoryview]()
     for number, array in enumerate(layout.arrays(CAPACITIES["g1"])):
         with (folder / f"g1.{number}").open("a+b") as file:
-            file.truncate(array.size)
+            os.posix_fallocate(file.fileno(), 0, array.size)
             arrays.append(mapped(file.fileno(), array.size))
     return CpuDevice(layout, CAPACITIES["g1"], arrays)
 

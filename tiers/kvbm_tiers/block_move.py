@@ -38,7 +38,12 @@ def prove(block: memoryview, checksum: str) -> Outcome:
 
 
 def reason_of(error: Exception) -> str:
-    """An error in a report's words, its number by name: `ENOSPC: No space left on device`."""
+    """An error in a report's words, its number by name: `ENOSPC: No space left on device`.
+
+    A block of which a part is missing has other bytes than it had.
+    """
+    if isinstance(error, EOFError):
+        return CORRUPT
     if isinstance(error, OSError) and error.errno:
         return f"{errno.errorcode.get(error.errno, error.errno)}: {error.strerror}"
     return f"{type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ from kvbm_tiers.block_move import prove, reason_of
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.job_book import Batch, Outcome
 from kvbm_tiers.memory import address_of
+from kvbm_tiers.mover import CORRUPT
 from kvbm_tiers.nixl_agent import NixlTransferFailed, Row
 from kvbm_tiers.store import Store
 
@@ -121,5 +122,6 @@ class Flight:
             return "ENOSPC: No space left on device"
         size = self.near.layout.slot_bytes
         if not self.is_write and found.st_size < block.offset + size:
-            return f"EIO: short read: {max(0, found.st_size - block.offset)} of {size} bytes"
+            self.slab.report_cut(block.offset // size)
+            return CORRUPT
         return f"NIXL: {error}"
