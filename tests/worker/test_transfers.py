@@ -103,7 +103,7 @@ def test_a_mover_that_raises_fails_its_job_and_goes_on(site):
 
     with site.open() as owner:
         site.work(Moody())
-        _, transfers = site.offload(owner)
+        site.offload(owner)
         assert owner.settle()
         ((_, reason, stopped),) = site.failures(owner)
         assert "the disk is gone" in reason
