@@ -279,6 +279,12 @@ def planned(state, **changes):
             "policy 'opt' of g1. Try: choose one of lineage-lru",
         ),
         ({"tiers": [spec("g1", 8, seen_min=0)]}, InvalidCommand, "seen at least once"),
+        ({"tiers": [spec("g1", 8, priority_min=101)]}, InvalidCommand, "priorities go from 0 to 100"),
+        (
+            {"tiers": [spec("g1", 8, priority_min=9, admission="on_evict")]},
+            InvalidCommand,
+            "priority_min 9 of g1 with on_evict.*Try: use write_through or selective",
+        ),
         ({"namespace": "model=a;dtype=c"}, NamespaceMismatch, "dtype was 'b' and is 'c'.*Try: open without keeping"),
         ({"namespace": "model=a;layout=c"}, NamespaceMismatch, "'dtype' became 'layout'"),
         ({"namespace": "model=a"}, NamespaceMismatch, "one has more fields than the other"),
