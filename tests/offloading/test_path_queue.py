@@ -153,6 +153,7 @@ class Both(RuleBasedStateMachine):
     def is_the_same(self):
         assert self.queue.blocks == self.model.blocks <= BLOCKS_MAX
         assert self.queue.dropped == self.model.dropped
+        assert all(len(e.wish.at) == len(e.keys) for e in self.model.all if e.wish and e.wish.at is not None)
         for ticket in self.tickets:
             waits = [len(e.keys) for e in self.model.all if e.wish and e.wish.ticket is ticket]
             assert ticket.waiting == sum(waits)
