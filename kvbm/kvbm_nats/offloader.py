@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Sequence
 
-from kvbm_events.schema import CHECKSUM_DIGITS, TierName, TransferStarted
+from kvbm_events.schema import CHECKSUM_DIGITS, Evicted, EvictReason, TierName, TransferStarted
 from kvbm_statemachine.decide import Desk, complete_transfer, evict, fail_transfer, offload
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Transfer
-from kvbm_tiers import CORRUPT, Job, Mover, Report
+from kvbm_tiers import OBJECT_TIER, Deletion, Job, Mover, Report, loss
 
 
 class Offloader:
@@ -25,14 +25,14 @@ class Offloader:
     def __init__(self, desk: Desk, mover: Mover, *, timeout_us: int, batch_max: int) -> None:
         self._desk, self._mover = desk, mover
         self._timeout_us, self._batch_max = timeout_us, batch_max
-        self._jobs: deque[tuple[int, Job]] = deque()
+        self._orders: deque[tuple[int, Job | Deletion]] = deque()
         self._unproven: deque[tuple[int, TierName, list[str]]] = deque()
         self.hidden: dict[TierName, set[str]] = {}
 
     @property
     def is_busy(self) -> bool:
         """Whether `pump` has something to do, now or later."""
-        return bool(self._jobs or self._unproven or self._desk.state.transfers)
+        return bool(self._orders or self._unproven or self._desk.state.transfers)
 
     @property
     def is_hiding(self) -> bool:
@@ -49,15 +49,24 @@ class Offloader:
 
     def take(self, started: Sequence[TransferStarted]) -> None:
         """Give the mover these jobs, each when its event is acknowledged."""
-        self._jobs.extend((event.n, Job.of(event)) for event in started)
+        self._orders.extend((event.n, Job.of(event)) for event in started)
+
+    def evicted(self, event: Evicted) -> None:
+        """Blocks left a tier; what would stay of them in object storage goes when the event is acknowledged."""
+        if event.tier == OBJECT_TIER:
+            self._orders.append((event.n, Deletion.of(event)))
 
     def pump(self, acked_n: int) -> None:
         """Do what has become due: jobs, reports, deadlines, and showing what is proven."""
         while self._unproven and self._unproven[0][0] <= acked_n:
             _, tier, keys = self._unproven.popleft()
             self.hidden[tier].difference_update(keys)
-        while self._jobs and self._jobs[0][0] <= acked_n:
-            self._mover.submit(self._jobs.popleft()[1])
+        while self._orders and self._orders[0][0] <= acked_n:
+            order = self._orders.popleft()[1]
+            if isinstance(order, Job):
+                self._mover.submit(order)
+            else:
+                self._mover.forget(order)
         for report in self._mover.poll():
             self._apply(report)
         self._fail_overdue()
@@ -102,8 +111,8 @@ class Offloader:
         if not transfer:
             return
         late = [slot for slot in report.slots if slot in transfer.quarantined]
-        if report.reason == CORRUPT:
-            self._evict_corrupt(transfer, {*transfer.open, *late}.intersection(report.slots))
+        if lost := loss(report.reason):
+            self._evict_lost(transfer, {*transfer.open, *late}.intersection(report.slots), lost)
         if late and report.stopped:
             fail_transfer(self._desk, transfer.id, reason=report.reason or "arrived too late", slots=late)
         at = [place for place, slot in enumerate(report.slots) if slot in transfer.open]
@@ -126,12 +135,12 @@ class Offloader:
         below = self._desk.state.tiers[tier]
         self.offer(below, keys)
 
-    def _evict_corrupt(self, transfer: Transfer, slots: Collection[int]) -> None:
-        """The source has other bytes than it had: it goes, with all that stands on it, before anybody else finds it."""
+    def _evict_lost(self, transfer: Transfer, slots: Collection[int], lost: EvictReason) -> None:
+        """The source has not what it had: it goes, with all that stands on it, before anybody else finds it."""
         source = self._desk.state.tiers.get(transfer.source)
         if source and transfer.has_source and not source.observed:
             keys = [key for slot, key in zip(transfer.slots, transfer.keys, strict=True) if slot in slots]
-            evict(self._desk, source.name, keys, reason="corrupt", actor="mover")
+            evict(self._desk, source.name, keys, reason=lost, actor="mover")
 
     def _fail_overdue(self) -> None:
         """Past its deadline a transfer has failed; its slots stay quarantined until the mover says it stopped."""
