@@ -26,7 +26,7 @@ from kvbm_tiers.openers import Wanted, open_store
 from kvbm_tiers.routed_mover import open_mover
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
-from support.object_servers import ObjectServers
+from support.object_servers import FakeS3, ObjectServers
 
 CAPACITY = 64
 PATIENCE_S = 30.0
@@ -50,12 +50,14 @@ KINDS: dict[str, tuple[TierName, TierName]] = {
     "nixl uring g3-g1": ("g3", "g1"),
     "routed g1-g2": ("g1", "g2"),
     "routed g3-g1": ("g3", "g1"),
+    "obstore s3 g1-g4": ("g1", "g4"),
     "obstore s3 g2-g4": ("g2", "g4"),
     "obstore s3 g4-g2": ("g4", "g2"),
     "obstore s3 g3-g4": ("g3", "g4"),
     "obstore s3 g4-g1": ("g4", "g1"),
     "obstore az g2-g4": ("g2", "g4"),
     "obstore az g4-g2": ("g4", "g2"),
+    "nixl s3 g1-g4": ("g1", "g4"),
     "nixl s3 g2-g4": ("g2", "g4"),
     "nixl s3 g4-g2": ("g4", "g2"),
     "nixl s3 g3-g4": ("g3", "g4"),
@@ -106,7 +108,7 @@ class Rig:
         folder: Path,
         layout: Layout,
         capacity: int = CAPACITY,
-        servers: ObjectServers | None = None,
+        servers: ObjectServers | FakeS3 | None = None,
     ) -> None:
         self.kind, self.layout, self.capacity, self.clock = kind, layout, capacity, Clock()
         self._servers = servers
@@ -131,9 +133,12 @@ class Rig:
             assert self._servers, "this kind takes a server"
             via, server, _ = self.kind.split()
             self.stores.pop("g3" if "g3" not in {self.source, self.tier} else "g1").close()
-            self.stores[OBJECT_TIER] = bucket = open_bucket(
-                self._servers.url(server, folder.name, via=via), self.layout, self.capacity
+            url = (
+                self._servers.url(folder.name, via=via)
+                if isinstance(self._servers, FakeS3)
+                else self._servers.url(server, folder.name, via=via)
             )
+            self.stores[OBJECT_TIER] = bucket = open_bucket(url, self.layout, self.capacity)
             return NixlObjectMover(self.stores, bucket, now_us=self.clock) if via == "nixl" else self._routed()
         if self.kind.startswith("routed"):
             return self._routed()

@@ -37,10 +37,13 @@ START_S = 60.0
 
 
 class FakeS3:
-    """Our own S3 server. Objects outlive it, in its folder."""
+    """Our own S3 server. Objects outlive it, in its folder.
+
+    :ivar options: of every URL that names it
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self.options = folder, dict[str, object]()
         (folder / BUCKET).mkdir(parents=True)
         self._port = 0
         self.start()
@@ -51,18 +54,13 @@ class FakeS3:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        self.kill()
-        assert self._process.stdout
-        self._process.stdout.close()
-
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
     def url(self, prefix: str = "", **options: object) -> str:
         """As a store is named on the command line."""
-        more = "".join(f"&{name}={value}" for name, value in options.items())
+        more = "".join(f"&{name}={value}" for name, value in {**self.options, **options}.items())
         return f"s3://{BUCKET}/{prefix}?endpoint={self.endpoint}{more}"
 
     def start(self) -> None:
@@ -80,7 +78,9 @@ class FakeS3:
     def kill(self) -> None:
         """As a crash would."""
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()
+
+    close = kill
 
     def set_faults(self, *faults: Fault) -> None:
         """These, and no others, go wrong from here on; what was asked until here is forgotten."""

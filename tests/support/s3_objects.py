@@ -41,17 +41,22 @@ class Bucket:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.names = {unquote(file.name) for file in folder.iterdir() if not file.name.endswith(".new")}
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(unquote(file.name) for file in self._folder.iterdir() if not file.name.endswith(".new"))
 
     def put(self, name: str, data: bytes) -> None:
         path = self._path(name)
         draft = path.with_name(path.name + ".new")
         draft.write_bytes(data)
         draft.replace(path)
-        self.names.add(name)
 
     def get(self, name: str) -> bytes | None:
-        return self._path(name).read_bytes() if name in self.names else None
+        try:
+            return self._path(name).read_bytes()
+        except FileNotFoundError:
+            return None
 
     def size(self, name: str) -> int:
         return self._path(name).stat().st_size
@@ -62,7 +67,6 @@ class Bucket:
 
     def delete(self, name: str) -> None:
         self._path(name).unlink(missing_ok=True)
-        self.names.discard(name)
 
     def _path(self, name: str) -> Path:
         return self._folder / quote(name, safe="")
@@ -114,7 +118,7 @@ def _list(bucket: Bucket, request: Request) -> Answer:
         request.query.get(word, [default])[0]
         for word, default in (("prefix", ""), ("continuation-token", ""), ("max-keys", str(PAGE)))
     )
-    names = sorted(name for name in bucket.names if name.startswith(prefix) and name > after)
+    names = [name for name in bucket.names if name.startswith(prefix) and name > after]
     page = names[: int(limit)]
     is_cut = len(page) < len(names)
     rows = "".join(

@@ -42,8 +42,8 @@ class Booked:
 
     def _take_job(self, job: Job, flaw: str) -> None:
         """Take a job of these stores, or report it as failed; objects are known by the keys that it names."""
-        for tier, slots in (job.source, job.source_slots), (job.tier, job.slots):
-            store = self._stores.get(tier)
+        ends = (self._stores.get(job.source), job.source_slots), (self._stores.get(job.tier), job.slots)
+        for store, slots in ends:
             if isinstance(store, Bucket):
                 store.assign(slots, job.keys)
         self._book.submit(job, flaw)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from typing import NamedTuple, Protocol
 
 from kvbm_tiers.block_move import reason_of
@@ -11,7 +10,8 @@ from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.nixl_agent import Far, NixlTransferFailed
 from kvbm_tiers.objects.bucket import Bucket
 
-_MARK_BYTES = 16
+_MARK = 0xFF
+"""No floating-point number of a KV cache ends in it, so that a whole block seldom looks short. If it does, it is read twice."""
 
 
 class Landing(NamedTuple):
@@ -89,23 +89,22 @@ class BucketSide:
     def __init__(self, bucket: Bucket) -> None:
         self.size = bucket.layout.block_bytes
         self._bucket = bucket
-        self._mark = secrets.token_bytes(min(_MARK_BYTES, self.size))
 
     def far(self, slot: int) -> Far:
         """See `Side.far`."""
         return Far(0, self.size, name=self._bucket.names.of_block(self._bucket.key(slot)))
 
     def prepare(self, slot: int, memory: memoryview, *, is_write: bool) -> None:
-        """See `Side.prepare`. A mark at the end of the block is still there after a GET that came short and says DONE."""
+        """See `Side.prepare`. A GET that came short and says DONE leaves the mark at the block's end as it is."""
         if is_write:
             self._bucket.order.begin(self._bucket.key(slot))
         else:
-            memory[self.size - len(self._mark) : self.size] = self._mark
+            memory[self.size - 1] = _MARK
 
     def settle(self, landing: Landing) -> str:
         """See `Side.settle`."""
         key, block = self._bucket.key(landing.slot), landing.memory[: self.size]
-        is_short = not landing.is_write and block[-len(self._mark) :] == self._mark
+        is_short = not landing.is_write and block[-1] == _MARK
         try:
             if landing.is_wanted and (landing.failure or is_short):
                 self._again(self._bucket.names.of_block(key), block, is_write=landing.is_write)

@@ -82,7 +82,8 @@ def open_mover(stores: Mapping[TierName, Store], *, now_us: Callable[[], int] = 
     for tier, store in stores.items():
         if isinstance(store, Bucket):
             mover = _object_mover(stores, store, now_us)
-            by_path |= {path: mover for other in stores for path in ((tier, other), (other, tier))}
+            for other in stores:
+                by_path[tier, other] = by_path[other, tier] = mover
     threads = ThreadMover(stores, now_us=now_us)
     return RoutedMover(by_path, otherwise=threads) if by_path else threads
 
