@@ -3,6 +3,7 @@
 from kvbm_events.schema import errors
 from kvbm_events.schema.checksums import CHECKSUM_DIGITS, UNKNOWN_CHECKSUM, are_checksums, unpack_checksums
 from kvbm_events.schema.events import (
+    LOST,
     MAX_BLOCKS,
     MAX_MISSED,
     Allocated,
@@ -34,6 +35,7 @@ from kvbm_events.schema.tiers import MAX_CAPACITY, SEEN_MIN, TIERS, Admission, C
 __all__ = [
     "CHECKSUM_DIGITS",
     "KEY_DIGITS",
+    "LOST",
     "MAX_BLOCKS",
     "MAX_CAPACITY",
     "MAX_MISSED",
