@@ -28,7 +28,7 @@ def wedge_the_first_agent():
             agents.append(agent)
         handle = post(agent, *rows)
         if agent is agents[0]:
-            agent._agent.release_xfer_handle(handle)
+            agent._agent.release_xfer_handle(handle.transfer)
             handle = post(agent, *rows)
         return handle
 

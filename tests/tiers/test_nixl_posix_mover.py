@@ -10,7 +10,7 @@ from threading import Event, Semaphore
 import pytest
 import structlog.testing
 
-from kvbm_tiers import agent_thread, nixl_posix_mover, preset
+from kvbm_tiers import agent_thread, nixl_mover, preset
 from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.nixl_agent import PosixAgent
 from support.movers import CAPACITY, Rig, collect
@@ -104,10 +104,10 @@ def parked(monkeypatch, gate):
     yield parked
     gate.open.set()
     for agent, stuck, _ in parked:
-        for _, flight in stuck:
-            while not agent.is_over(flight.handle):
+        for handle, _ in (each for _, flight in stuck for each in flight.flying):
+            while not agent.is_over(handle):
                 pass
-            agent.release(flight.handle)
+            agent.release(handle)
 
 
 def said(reports):
@@ -186,7 +186,7 @@ def test_when_all_lanes_hang_another_agent_takes_over(gate, rig):
 
 
 def test_an_agent_that_was_only_slow_does_not_count(gate, rig, monkeypatch):
-    monkeypatch.setattr(nixl_posix_mover, "HANGING_MAX", 2)
+    monkeypatch.setattr(nixl_mover, "HANGING_MAX", 2)
     for round_ in range(3):
         gate.open.clear()
         hang(rig, gate, agents=1, after=round_)
@@ -233,7 +233,7 @@ def test_a_device_that_is_slow_is_no_agent_that_hangs(tmp_path, gate, monkeypatc
 
 
 def test_when_too_many_agents_hang_threads_take_over(gate, rig, monkeypatch):
-    monkeypatch.setattr(nixl_posix_mover, "HANGING_MAX", 2)
+    monkeypatch.setattr(nixl_mover, "HANGING_MAX", 2)
     stuck = hang(rig, gate, agents=2)
     with structlog.testing.capture_logs() as logs:
         assert arrives(rig, "2.1", 40)

@@ -100,7 +100,7 @@ def test_what_lay_behind_the_cut_of_a_slab_that_a_worker_has_is_corrupt(ranked_s
         assert len(before) == 4
         arrived = ranks.load(owner, "b", KEYS, "g3")
         assert arrived == KEYS[: len(before)]
-        assert reasons(ranked_site, owner) == {"corrupt"}
+        assert reasons(ranked_site, owner) == {f"corrupt: short read: 0 of {TINY.slot_bytes} bytes"}
         assert len(owner.resident(KEYS, "g3")) == len(before)
         check_next(ranks, owner)
 

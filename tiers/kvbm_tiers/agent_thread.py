@@ -9,20 +9,17 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from threading import Thread
 
 import structlog
 
-from kvbm_events.schema import TierName
-from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.flight import Flight
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.memory import address_of, anonymous
-from kvbm_tiers.nixl_agent import Engine, NixlTransferFailed, PosixAgent
-from kvbm_tiers.store import Store
+from kvbm_tiers.nixl_agent import NixlAgent, NixlTransferFailed, Row
 
 _logger = structlog.get_logger(__name__)
 LANES = 4
@@ -44,24 +41,24 @@ class AgentThread:
 
     def __init__(
         self,
-        stores: Mapping[TierName, Store],
-        engine: Engine,
+        make: Callable[[str, Sequence[Row]], NixlAgent],
+        arenas: Sequence[HostArena],
         bounce_bytes: int,
         landed: Callable[[AgentThread, int, Flight], None],
     ) -> None:
-        """Start the thread, and register arenas, slabs and bounces.
+        """Start the thread, and make the agent in it.
 
         Args:
-            stores: those between which is moved
-            engine: what the kernel is asked through
+            make: an agent of this name, with this memory registered
+            arenas: memory that blocks lie in
             bounce_bytes: of each lane
-            landed: called in the thread with this, and a lane and its flight that is over; who settled it puts the lane back
+            landed: called in the thread with this, a lane, and its flight that is over; who settled it puts the lane back
 
         Raises:
             NixlUnavailable: NIXL is not installed, or does not start.
         """
         self.lanes = SimpleQueue[int | None]()
-        self._landed = landed
+        self._make, self._landed = make, landed
         self._bounces = [anonymous(bounce_bytes) for _ in range(LANES)]
         self._ready = SimpleQueue[_Laned | None]()
         self._launches = self._landings = 0
@@ -69,7 +66,7 @@ class AgentThread:
         for lane in range(LANES):
             self.lanes.put(lane)
         started = Future[None]()
-        self._thread = Thread(target=self._run, args=(stores, engine, started), name="nixl-agent", daemon=True)
+        self._thread = Thread(target=self._run, args=(arenas, started), name="nixl-agent", daemon=True)
         self._thread.start()
         started.result()
 
@@ -97,17 +94,11 @@ class AgentThread:
         self.retire()
         self._thread.join(patience_s + LAST_LOOK_S)
 
-    def _run(self, stores: Mapping[TierName, Store], engine: Engine, started: Future[None]) -> None:
-        arenas = [store for store in stores.values() if isinstance(store, HostArena)]
-        slabs = [store for store in stores.values() if isinstance(store, DiskSlab)]
+    def _run(self, arenas: Sequence[HostArena], started: Future[None]) -> None:
         memories = [*self._bounces, *(arena.memory for arena in arenas)]
+        rows = [(address_of(memory), len(memory), 0) for memory in memories]
         try:
-            agent = PosixAgent(
-                f"kvbm-{os.getpid()}-{next(_numbers)}",
-                engine,
-                [(address_of(memory), len(memory), 0) for memory in memories],
-                [(0, slab.size, slab.fd) for slab in slabs],
-            )
+            agent = self._make(f"kvbm-{os.getpid()}-{next(_numbers)}", rows)
         except BaseException as error:  # noqa: BLE001 - whoever starts the thread is told
             memories.clear()  # the error's traceback would keep them mapped, and their files locked
             started.set_exception(error)
@@ -123,7 +114,7 @@ class AgentThread:
             else:
                 agent.close()
 
-    def _fly(self, agent: PosixAgent, flying: list[_Laned]) -> None:
+    def _fly(self, agent: NixlAgent, flying: list[_Laned]) -> None:
         """Post and poll until the end. What is left in `flying` when patience is over is still under way."""
         is_open, pause_s = True, POLL_MIN_S
         while (is_open or flying) and time.monotonic() < self._give_up_at_s:
@@ -144,21 +135,22 @@ class AgentThread:
             return True
         return False
 
-    def _advance(self, agent: PosixAgent, lane: int, flight: Flight) -> bool:
-        """One step; whether it has landed."""
-        try:
-            if flight.handle is None:
-                if not flight.is_over:
-                    flight.handle = agent.post("WRITE" if flight.is_write else "READ", *flight.rows())
-            elif agent.is_over(flight.handle):
-                agent.release(flight.handle)
-                flight.handle = None
-                flight.land()
-        except NixlTransferFailed as error:
-            if flight.handle is not None:
-                agent.release(flight.handle)
-                flight.handle = None
-            flight.fail(error)
+    def _advance(self, agent: NixlAgent, lane: int, flight: Flight) -> bool:
+        """Look at what is under way, and post what waits; whether the flight has landed."""
+        for handle, group in list(flight.flying):
+            try:
+                if not agent.is_over(handle):
+                    continue
+            except NixlTransferFailed as error:
+                flight.fail(group, error)
+            agent.release(handle)
+            flight.flying.remove((handle, group))
+        while flight.waiting:
+            group = flight.waiting.popleft()
+            try:
+                flight.flying.append((agent.post("WRITE" if flight.is_write else "READ", *flight.rows(group)), group))
+            except NixlTransferFailed as error:
+                flight.fail(group, error)
         if flight.is_over:
             self._landings += 1
             self._landed(self, lane, flight)

@@ -47,12 +47,7 @@ class DiskSlab:
         """See `Store.read`."""
         count = os.preadv(self.fd, [block], self.offset(slot))
         if count < len(block):
-            self.report_cut(slot)
-            raise EOFError(f"{count} of {len(block)} bytes")
-
-    def report_cut(self, slot: int) -> None:
-        """Say loudly that the file ends before a slot does: the reports of the blocks say no more than that they are corrupt."""
-        _logger.error("the slab was cut", path=str(self.path), slot=slot, size_bytes=os.fstat(self.fd).st_size)
+            raise EOFError(f"short read: {count} of {len(block)} bytes")
 
     def write(self, slot: int, block: memoryview) -> None:
         """See `Store.write`."""

@@ -43,6 +43,16 @@ class Slice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tp = ranks // pp
         return cls(tp=tp, pp=pp, tp_rank=rank % tp, pp_rank=rank // tp)
 
+    @property
+    def rank(self) -> int:
+        """Its number among all slices."""
+        return self.pp_rank * self.tp + self.tp_rank
+
+    @property
+    def ranks(self) -> int:
+        """How many slices there are."""
+        return self.tp * self.pp
+
     def layers(self, count: int, group: str) -> range:
         """Which of a group's layers the rank has.
 

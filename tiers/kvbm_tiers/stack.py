@@ -24,20 +24,29 @@ class Stack:
     """
 
     def __init__(
-        self, plan: Iterable[TierSpec], layout: Layout, namespace: str, media: Media, *, reset: bool = False
+        self,
+        plan: Iterable[TierSpec],
+        layout: Layout,
+        namespace: str,
+        media: Media,
+        *,
+        instance: str = "default",
+        reset: bool = False,
     ) -> None:
         """Open the tiers, or make them.
 
         Args:
             plan: the tiers
-            layout: of a block in every tier
+            layout: of a block, or of a rank's slice of it, in every tier
             namespace: whose blocks they are
             media: by tier, where its blocks lie; g1 lies in the process if not said
+            instance: whose blocks they are; object storage keeps instances apart by it
             reset: start empty, whatever is there
 
         Raises:
             InvalidCommand: a tier has no medium, or one that there is not.
             NamespaceMismatch, StoreBusy, StoreFull, StoreDamaged: see `survivor.claim`.
+            StoreUnavailable, ObstoreUnavailable: object storage cannot be reached.
         """
         self.stores: dict[TierName, Store] = {}
         self.openings: dict[TierName, Opening] = {}
@@ -51,6 +60,7 @@ class Stack:
                         layout=layout,
                         namespace=namespace,
                         reset=reset,
+                        instance=instance,
                     )
                 )
                 self.stores[spec.tier] = store

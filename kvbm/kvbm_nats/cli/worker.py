@@ -11,6 +11,7 @@ from typing import Annotated
 
 import structlog
 from cyclopts import Parameter
+from msgspec import structs
 
 from kvbm_events.jetstream import Options
 from kvbm_events.schema import TierName, TierSpec
@@ -103,24 +104,22 @@ def worker(
     )
     specs = parse_plan(tiers)
     media = (in_folder(folder) if folder else {}) | parse_media(store)
+    plan = WorkerPlan(instance=given.instance, namespace=namespace, rank=at.rank, ranks=at.ranks, pp=at.pp)
     shape = preset(layout).slice(part) if media else None
-    with _memory(specs, media, shape, block_bytes, namespace) as (mover, kept):
+    with _memory(specs, media, shape, block_bytes, plan) as (mover, kept):
         held = tuple(HeldTier(tier=spec.tier, capacity=spec.capacity, kept=spec.tier in kept) for spec in specs)
-        plan = WorkerPlan(
-            instance=given.instance, namespace=namespace, rank=at.rank, ranks=at.ranks, pp=at.pp, tiers=held
-        )
-        _run(Worker(given.nats_url, plan, mover, options), plan)
+        _run(Worker(given.nats_url, structs.replace(plan, tiers=held), mover, options), plan)
 
 
 @contextmanager
 def _memory(
-    plan: Sequence[TierSpec], media: Media, layout: Layout | None, block_bytes: int, namespace: str
+    specs: Sequence[TierSpec], media: Media, layout: Layout | None, block_bytes: int, plan: WorkerPlan
 ) -> Iterator[tuple[Mover, Collection[TierName]]]:
     """The mover over this rank's tiers, and the tiers that still have what was in them."""
     if layout is None:
-        yield MemoryMover({spec.tier: spec.capacity for spec in plan}, block_bytes=block_bytes), ()
+        yield MemoryMover({spec.tier: spec.capacity for spec in specs}, block_bytes=block_bytes), ()
         return
-    with Stack(plan, layout, namespace, media) as stack:
+    with Stack(specs, layout, plan.namespace, media, instance=plan.instance) as stack:
         yield stack.mover, stack.kept
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from kvbm_tiers.mover import Job, Mover, Report
+from kvbm_tiers.mover import Deletion, Job, Mover, Report
 from kvbm_tiers.worker.backlog import Backlog
 
 PAUSE_S = 0.01
@@ -67,8 +67,10 @@ class Hands:
             self._mover.close()
 
     def _work(self) -> None:
-        while self._running or not self._backlog.is_closed:
+        while True:
             self._begin()
+            if not self._running and self._backlog.is_closed:
+                return
             reports = self._mover.poll()
             for report in reports:
                 self._note(report)
@@ -81,16 +83,22 @@ class Hands:
 
     def _begin(self) -> None:
         """Give the mover what it has room for."""
-        while len(self._running) < self._in_flight_max and (job := self._backlog.next()):
-            if job.deadline_us <= time.time_ns() // 1000:
-                self._refuse(job, OVERDUE)
-                continue
-            self._running[job.transfer] = set(job.slots)
-            try:
-                self._mover.submit(job)
-            except Exception as error:  # noqa: BLE001 - whatever a mover raises, its job failed and the next one may not
-                del self._running[job.transfer]
-                self._refuse(job, f"the mover did not take it: {error!r}")
+        while len(self._running) < self._in_flight_max and (order := self._backlog.next()):
+            if isinstance(order, Deletion):
+                self._mover.forget(order)
+            else:
+                self._begin_job(order)
+
+    def _begin_job(self, job: Job) -> None:
+        if job.deadline_us <= time.time_ns() // 1000:
+            self._refuse(job, OVERDUE)
+            return
+        self._running[job.transfer] = set(job.slots)
+        try:
+            self._mover.submit(job)
+        except Exception as error:  # noqa: BLE001 - whatever a mover raises, its job failed and the next one may not
+            del self._running[job.transfer]
+            self._refuse(job, f"the mover did not take it: {error!r}")
 
     def _refuse(self, job: Job, reason: str) -> None:
         self._tell(Report(transfer=job.transfer, slots=job.slots, reason=reason))
