@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Sequence
 
-from kvbm_events.schema import CHECKSUM_DIGITS, TierName, TransferStarted
+from kvbm_events.schema import CHECKSUM_DIGITS, Evicted, TierName, TransferStarted
 from kvbm_nats.offloading.admission import Admission
 from kvbm_nats.offloading.paths import Paths
 from kvbm_nats.options import Options
@@ -75,6 +75,10 @@ class Offloader:
         """Room was made. See `Admission`."""
         self._admission.offer_next_victims(tier, count)
         self.paths.start()
+
+    def note_evicted(self, event: Evicted) -> None:
+        """Blocks left a tier. See `Admission`."""
+        self._admission.note_evicted(event)
 
     def close(self) -> None:
         """Stop the mover."""

@@ -62,6 +62,10 @@ class Paths:
             parent = lineage.parent_of(lineage.index[keys[0]])
             self._path(source.name, tier.name).queue.offer(keys, parent, priority)
 
+    def is_offered(self, source: Tier, tier: Tier, key: str) -> bool:
+        """Whether a block waits in the background."""
+        return self._path(source.name, tier.name).queue.is_offered(key)
+
     def refuse(self, source: Tier, tier: Tier, why: str, blocks: int) -> None:
         """The admission of a tier does not want so many blocks."""
         if blocks:
