@@ -12,12 +12,15 @@ What is not wanted leaves no event: the admission stands in `Opened`, and how of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from kvbm_events.schema import Evicted, TierName, unpack_keys
 from kvbm_nats.offloading.paths import Paths
 from kvbm_statemachine import State
 from kvbm_statemachine.tier import Tier
 
+Refusal = Literal["priority", "seen", "sudden"]
+"""Why blocks were not wanted: for so little urgent a request, seen too rarely, or gone before they could be asked for."""
 NOBODYS_PRIORITY = 50
 """Of blocks that go down because they would be evicted."""
 AHEAD = 256
