@@ -4,10 +4,13 @@ from kvbm_tiers.cpu_device import CpuDevice
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.layout import Group, Layout
+from kvbm_tiers.medium import Media, Medium, in_folder, parse_media
 from kvbm_tiers.memory_mover import MemoryMover
 from kvbm_tiers.meter import Meter, Traffic
-from kvbm_tiers.mover import CORRUPT, Job, Mover, Report
+from kvbm_tiers.mover import CORRUPT, GONE, OBJECT_TIER, Deletion, Job, Mover, Report, loss
+from kvbm_tiers.nixl_object_mover import NixlObjectMover
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
+from kvbm_tiers.objects import Bucket
 from kvbm_tiers.presets import PRESETS, preset
 from kvbm_tiers.routed_mover import RoutedMover, open_mover
 from kvbm_tiers.stack import Stack
@@ -16,16 +19,23 @@ from kvbm_tiers.thread_mover import ThreadMover
 
 __all__ = [
     "CORRUPT",
+    "GONE",
+    "OBJECT_TIER",
     "PRESETS",
+    "Bucket",
     "CpuDevice",
+    "Deletion",
     "DiskSlab",
     "Group",
     "HostArena",
     "Job",
     "Layout",
+    "Media",
+    "Medium",
     "MemoryMover",
     "Meter",
     "Mover",
+    "NixlObjectMover",
     "NixlPosixMover",
     "Opening",
     "Report",
@@ -34,6 +44,9 @@ __all__ = [
     "Store",
     "ThreadMover",
     "Traffic",
+    "in_folder",
+    "loss",
     "open_mover",
+    "parse_media",
     "preset",
 ]

@@ -79,7 +79,7 @@ class Admission:
             left = self._offer_victims(tier, below, max(count, ahead))
         self._offered[tier.name] = left
 
-    def note_evicted(self, event: Evicted) -> None:
+    def evicted(self, event: Evicted) -> None:
         """Blocks left a tier. Where the one below takes what leaves, it may not have been asked."""
         below = self._victims.get(event.tier)
         if below and event.reason == "capacity":
