@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,8 +25,8 @@ from kvbm_tiers.worker import Worker, WorkerPlan
 from kvbm_tiers.worker import WorkerOptions as Habits
 from support.chained_keys import prefix
 from support.locks import LOCKS
+from support.scripts import ScriptProcess
 
-SCRIPT = Path(__file__).parents[1] / "processes" / "worker.py"
 NAMESPACE = "model=m;block_tokens=16"
 TIERS = [TierSpec(tier="g1", capacity=32), TierSpec(tier="g2", capacity=64)]
 CAPACITIES = {spec.tier: spec.capacity for spec in TIERS}
@@ -93,11 +88,8 @@ class FileMover(MemoryMover):
                 self.arenas[tier] = mmap.mmap(file.fileno(), capacity * BLOCK_BYTES)  # type: ignore[assignment] # both are written as buffers
 
 
-class WorkerProcess:
-    """`tests/processes/worker.py`: a worker over files in a folder, to be killed and stopped.
-
-    :ivar heard: what it said until now
-    """
+class WorkerProcess(ScriptProcess):
+    """`tests/processes/worker.py`: a worker over files in a folder, to be killed and stopped."""
 
     def __init__(
         self,
@@ -111,48 +103,7 @@ class WorkerProcess:
         layout: Layout | None = None,
     ) -> None:
         shape = [str(layout.part.pp), msgspec.json.encode(layout).decode()] if layout else []
-        command = [sys.executable, str(SCRIPT), url, instance, str(rank), str(ranks), str(folder), steps, *shape]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        assert self._process.stdin
-        assert self._process.stdout
-        self._told, self._said = self._process.stdin, self._process.stdout
-        self.heard: list[str] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.kill()
-        self._said.close()
-        with suppress(BrokenPipeError):
-            self._told.close()
-
-    def hear(self, word: str) -> Self:
-        """Read what it says up to a line that begins with the word."""
-        while line := self._said.readline():
-            self.heard.append(line.strip())
-            if line.startswith(word):
-                return self
-        raise AssertionError(f"it ended without saying {word!r}: {self.heard}")
-
-    def go_on(self) -> None:
-        """Let it take the step that it waits at."""
-        self._told.write("\n")
-        self._told.flush()
-
-    def kill(self) -> None:
-        """Kill it as a crash would."""
-        self._process.kill()
-        self._process.wait()
-
-    def signal(self, number: signal.Signals) -> None:
-        """SIGSTOP, SIGCONT, SIGTERM."""
-        self._process.send_signal(number)
+        super().__init__("worker.py", url, instance, str(rank), str(ranks), str(folder), steps, *shape)
 
 
 class Site:
@@ -279,10 +230,13 @@ def bytes_of(key: str) -> bytes:
 
 
 def wrong_blocks(owner: BlockManager, memory: MemoryMover) -> list[str]:
-    """Keys of g2 that can be matched and whose bytes are others'."""
-    index = owner.state.tiers["g2"].lineage.index
-    hidden = owner._offloader.hidden.get("g2", set())
-    return [key for key, slot in index.items() if key not in hidden and memory.block("g2", slot) != bytes_of(key)]
+    """Keys that can be matched and whose bytes are others'."""
+    wrong: list[str] = []
+    for name, tier in owner.state.tiers.items():
+        hidden = owner._offloader.hidden.get(name, set())
+        shown = {key: slot for key, slot in tier.lineage.index.items() if key not in hidden}
+        wrong += [key for key, slot in shown.items() if memory.block(name, slot) != bytes_of(key)]
+    return wrong
 
 
 def pump_until(owner: BlockManager, reached: Callable[[], object], what: str = "") -> None:

@@ -38,8 +38,8 @@ class Offloader:
 
     @property
     def is_busy(self) -> bool:
-        """Whether `pump` has something to do, now or later."""
-        return bool(self._orders or self._unproven or self._desk.state.transfers or self.paths.waiting)
+        """Whether `pump` has something to do, now or later. What waits, waits for transfers that are under way."""
+        return bool(self._orders or self._unproven or self._desk.state.transfers)
 
     def begin(self) -> None:
         """Fail what owners before left open. Where the mover outlives its owner, the slots stay quarantined at first."""
@@ -63,6 +63,7 @@ class Offloader:
         for report in self._mover.poll():
             self._apply(report)
         self._fail_overdue()
+        self.paths.expire()
         self.paths.start()
 
     def offer_new(self, tier: Tier, keys: Sequence[str], priority: int) -> None:
@@ -82,6 +83,7 @@ class Offloader:
 
     def evicted(self, event: Evicted) -> None:
         """Blocks left a tier; what would stay of them in object storage goes when the event is acknowledged."""
+        self._admission.evicted(event)
         if event.tier == OBJECT_TIER:
             self._orders.append((event.n, Deletion.of(event)))
 
