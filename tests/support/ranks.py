@@ -63,7 +63,7 @@ class Ranks:
         """Bring blocks up into an engine that has none of them; those that arrived as what they must be."""
         self.forget(owner, keys)
         owner.match(request, keys)
-        assert owner.wait_transfers(owner.onboard(request, keys, source=source))
+        assert owner.wait([owner.onboard(request, keys, source=source)])
         slots = owner.resident(keys)
         arrived = list(keys[: len(slots)])
         assert misplaced(self.memories, "g1", slots, arrived) == []

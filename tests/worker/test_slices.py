@@ -75,17 +75,16 @@ def test_one_rank_is_killed_in_a_transfer(ranked_site, tmp_path, way, steps, wor
             dies.hear("ready")
             if way == "up":
                 owner.match("b", keys)
-                transfers = owner.onboard("b", keys)
+                owner.onboard("b", keys)
             else:
                 ranks.store(owner, "a", keys)
-                transfers = list(owner.state.transfers)
             owner.flush()
+            (transfer,) = owner.state.transfers
             dies.hear(word)
-            stays.hear(f"reported {transfers[0]}")
-        assert not owner.wait_transfers(transfers, timeout_s=0.1)
+            stays.hear(f"reported {transfer}")
+        assert not owner.settle(timeout_s=0.1)
         assert owner.resident(keys, "g1" if way == "up" else "g2") == []
         with ranks.process(1):
-            assert owner.wait_transfers(transfers)
             wait_down(owner, keys)
             settle(owner)
             assert ranks.wrong_below(owner) == []
