@@ -72,6 +72,7 @@ def test_an_owner_is_killed_at_every_step(site, tmp_path, memory, kind, step):
                 assert wrong_blocks(owner, memory) == []
                 assert owner.check_integrity() == []
                 if pause:
+                    check_in_doubt(owner, kind)
                     worker.go_on()
                 settle(owner)
                 assert wrong_blocks(owner, memory) == []
@@ -79,6 +80,14 @@ def test_an_owner_is_killed_at_every_step(site, tmp_path, memory, kind, step):
                 if not pause:
                     check_next(site, owner, memory)
     assert asyncio.run(verdict_of(site.url, site.instance)).flaws == []
+
+
+def check_in_doubt(owner, kind):
+    """While nobody knows whether the worker writes, nobody gets its slots."""
+    name = "g2" if kind == "offload" else "g1"
+    (tier,) = [tier for tier in owner.status().tiers if tier.tier == name]
+    assert tier.quarantined == 4
+    assert not owner.settle(timeout_s=0.2)
 
 
 def check_arrived(owner, keys, kind, arrived, step):
