@@ -20,7 +20,7 @@ from kvbm_tiers.objects.place import Place
 RETRIES = 1
 DELETE_MAX = 256
 """Names that are deleted with one request, where the store can do that."""
-_NO_SUCH_OBJECT = ("NoSuchKey", "BlobNotFound")
+_NO_SUCH_OBJECT = ("NoSuchKey", "BlobNotFound", "The specified blob does not exist")
 _NO_SUCH_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 _SIGNS = {
     "kind: Timeout": "timed out",
