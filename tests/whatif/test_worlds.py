@@ -49,7 +49,7 @@ class SettledCache(EmbeddedCache):
 
     def _compute(self, *arguments):
         done = super()._compute(*arguments)
-        self.manager.wait_transfers([*self.manager.state.transfers])
+        self.manager.settle()
         return done
 
 
@@ -60,7 +60,7 @@ async def record(plan, requests):
     def own():
         with BlockManager.open(log, "i", namespace="n=1", tiers=plan, options=Options(snapshot_every=0)) as owner:
             report = asyncio.run(play_trace(requests, SettledCache(owner)))
-            owner.wait_transfers([*owner.state.transfers])
+            owner.settle()
             return report, dict(owner.status().evicted)
 
     report, evicted = await asyncio.to_thread(own)

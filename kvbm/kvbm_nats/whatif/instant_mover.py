@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from kvbm_tiers import Job, Report
+from kvbm_tiers import Deletion, Job, Report
 
 
 class InstantMover:
@@ -31,6 +31,9 @@ class InstantMover:
 
     def cancel(self, transfer: str) -> None:
         """See `Mover.cancel`. Nothing waits."""
+
+    def forget(self, deletion: Deletion) -> None:
+        """See `Mover.forget`. There is nothing to delete."""
 
     def close(self) -> None:
         """See `Mover.close`."""

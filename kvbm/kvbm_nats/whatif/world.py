@@ -10,18 +10,15 @@ from collections.abc import Iterable, Sequence
 
 from kvbm_events.schema import ROOT, AnyEvent, Evicted, TierName, TierSpec, TransferStarted, total
 from kvbm_events.schema.errors import RefusedError, TierFull
-from kvbm_nats.manager import Options
-from kvbm_nats.offloader import Offloader
+from kvbm_nats.offloading import Offloader
+from kvbm_nats.options import Options
 from kvbm_nats.whatif.instant_mover import InstantMover
 from kvbm_nats.whatif.workload import Ask, Fill, Leave, Step
 from kvbm_statemachine import State, evolve
-from kvbm_statemachine.decide import Desk, allocate, match, onboard, plan_opening, register, release
+from kvbm_statemachine.decide import Desk, allocate, match, plan_opening, register, release
 
 PIECE = 512
 """Blocks allocated at once, so that a prompt that does not fit is cached as far as it goes."""
-BATCH_MAX = Options().batch_max
-"""Blocks of one transfer: room is made batch by batch, so it decides what goes."""
-_FOREVER_US = 1 << 62
 Evictions = tuple[int, TierName, str]
 """A step's number, a tier, and the keys of blocks that went there."""
 
@@ -50,7 +47,7 @@ class World:
         )
         evolve(self.state, opened)
         self._desk = Desk(self.state, self._record)
-        self._offloader = Offloader(self._desk, InstantMover(), timeout_us=_FOREVER_US, batch_max=BATCH_MAX)
+        self._offloader = Offloader(self._desk, InstantMover(), Options())
 
     def play(self, steps: Iterable[Step]) -> None:
         """Take all steps."""
@@ -73,7 +70,7 @@ class World:
         for hit in hits:
             self.found[hit.tier] += len(hit.slots)
         found = sum(len(hit.slots) for hit in hits)
-        self._offloader.offer_seen(keys[:found])
+        self._offloader.offer_found(keys[:found], ask.priority)
         if not ask.held:
             return
         for hit in hits:
@@ -101,12 +98,9 @@ class World:
     def _load(self, request: str, keys: Sequence[str], source: TierName) -> bool:
         """Bring blocks up; whether all are there."""
         try:
-            started = onboard(
-                self._desk, source, self._top, keys, request=request, deadline_us=_FOREVER_US, batch_max=BATCH_MAX
-            )
+            self._offloader.paths.ask_up(request, source, self._top, keys, None)
         except TierFull:
             return False
-        self._offloader.take(started)
         self._settle()
         return True
 
@@ -130,7 +124,7 @@ class World:
             except RefusedError:  # a key under two parents: the recording's owner refused it too
                 release(self._desk, request, tier=self._top, slots=slots)
                 return
-            self._offloader.offer(self.state.tiers[self._top], piece)
+            self._offloader.offer_new(self.state.tiers[self._top], piece, self.state.requests[request].priority)
 
     def _settle(self) -> None:
         """Let everything that is on its way arrive."""
