@@ -24,8 +24,8 @@ from harness import ROUNDS, Row, make_row
 from kvbm_events.schema import TierName
 from kvbm_tiers import Bucket, Group, HostArena, Job, Layout, Medium, Mover, Store, open_mover
 from kvbm_tiers.objects import open_client
+from kvbm_tiers.objects.place import REQUESTS
 from kvbm_tiers.openers import Wanted, open_store
-from kvbm_tiers.routed_mover import OBJECT_THREADS
 from object_server import BUCKET, ObjectServer
 
 SIZES = (64 << 10, 512 << 10, 2 << 20)
@@ -33,7 +33,8 @@ FAR_SIZES = SIZES[:2]
 LATENCY_S = 0.02
 JOB_BLOCKS = 32
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where arenas live
-PLAIN, BARE = f"plain HTTP, {OBJECT_THREADS} connections", f"bare obstore, {OBJECT_THREADS} threads"
+NAMES = {"obstore": "by obstore", "nixl": "by NIXL OBJ"}
+PLAIN, BARE = f"plain HTTP, {REQUESTS} connections", f"bare obstore, {REQUESTS} threads"
 
 
 class Sample(NamedTuple):
@@ -129,14 +130,14 @@ class Field:
 
         def share(first: int) -> None:
             connection = http.client.HTTPConnection("127.0.0.1", self.server.port)
-            for slot in range(first, self.count, OBJECT_THREADS):
+            for slot in range(first, self.count, REQUESTS):
                 path, view = f"/{BUCKET}/plain-{self.block_bytes}-{slot}", self.arena.view(slot)
                 connection.request("PUT" if down else "GET", path, view if down else None)
                 answer = connection.getresponse()
                 assert (answer.read() == b"") if down else (answer.readinto(view) == len(view))
             connection.close()
 
-        return lambda: _all(pool.map(share, range(OBJECT_THREADS)))
+        return lambda: _all(pool.map(share, range(REQUESTS)))
 
     def sample(self, side: Side) -> Sample:
         """Time one side."""
@@ -176,7 +177,7 @@ def _measure(
     rows = list[Row]()
     with ExitStack() as stack:
         field = stack.enter_context(closing(Field(server, shared, block_bytes, count)))
-        pool = stack.enter_context(ThreadPoolExecutor(OBJECT_THREADS))
+        pool = stack.enter_context(ThreadPoolExecutor(REQUESTS))
         movers = dict[str, Mover]()
         for via, bucket in field.buckets.items():
             stores: dict[TierName, Store] = {"g2": field.arena, "g4": bucket}
@@ -196,8 +197,8 @@ def _compare(field: Field, sides: dict[str, Side], way: str, rounds: int) -> lis
             samples[name].append(field.sample(side))
     bare, plain = samples.pop(BARE), samples.pop(PLAIN)
     rows = list[Row]()
-    for name, own in samples.items():
-        what, rate = f"{way}, {name}", _column(own, 0)
+    for via, own in samples.items():
+        what, rate = f"{way}, {NAMES[via]}", _column(own, 0)
         rows.append(make_row(what, "MB/s", rate, theirs=_column(bare, 0), against=BARE, more_is_better=True))
         rows.append(make_row(what, "MB/s", rate, theirs=_column(plain, 0), against=PLAIN, more_is_better=True))
         rows.append(make_row(f"{what}: CPU", "µs/block", _column(own, 1), theirs=_column(bare, 1), against=BARE))

@@ -94,7 +94,7 @@ def test_what_the_store_only_refuses_stays_in_the_index(open_owner, s3):
         site.leave_only("g4", KEYS)
         s3.set_faults(Fault("status", value=500, key=f"*{KEYS[3]}*"))
         site.owner.match("a", KEYS)
-        site.owner.wait_transfers(site.owner.onboard("a", KEYS, source="g4"))
+        site.owner.wait([site.owner.onboard("a", KEYS, source="g4")])
         assert len(site.owner.resident(KEYS)) == 3
         site.owner.release("a")
         s3.set_faults()
@@ -164,10 +164,10 @@ def test_a_store_that_hangs_past_the_deadline_leaves_nothing_behind(open_owner, 
         site.leave_only("g4", KEYS)
         s3.set_faults(Fault("hang", method="GET", key=f"*{KEYS[3]}*"))
         site.owner.match("a", KEYS)
-        transfers = site.owner.onboard("a", KEYS, source="g4")
-        while not any(tier.quarantined for tier in site.owner.status().tiers):
-            site.owner.wait_transfers(transfers, 0.1)
-        assert len(site.owner.resident(KEYS)) == 0 or KEYS[3] not in site.owner.state.tiers["g1"].lineage.index
+        ticket = site.owner.onboard("a", KEYS, source="g4")
+        assert site.owner.wait([ticket])
+        assert [tier.quarantined for tier in site.owner.status().tiers if tier.tier == "g1"] != [0]
+        assert KEYS[3] not in site.owner.state.tiers["g1"].lineage.index
         s3.set_faults()
         site.settle()
         assert {tier.quarantined for tier in site.owner.status().tiers} == {0}

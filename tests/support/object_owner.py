@@ -84,8 +84,7 @@ class ObjectOwner:
 
     def settle(self) -> None:
         """Wait until nothing is under way, and look whether all is in order."""
-        while self.owner.state.transfers:
-            assert self.owner.wait_transfers([*self.owner.state.transfers])
+        assert self.owner.settle()
         assert self.owner.check_integrity() == []
 
     def leave_only(self, tier: TierName, keys: Sequence[str]) -> None:
@@ -99,7 +98,7 @@ class ObjectOwner:
         self._requests += 1
         request = f"load-{self._requests}"
         self.owner.match(request, keys)
-        self.owner.wait_transfers(self.owner.onboard(request, keys, source=source, tier=tier))
+        self.owner.wait([self.owner.onboard(request, keys, source=source, tier=tier)])
         slots = self.owner.resident(keys, tier)
         if tier == "g1":
             before = self.content.verified

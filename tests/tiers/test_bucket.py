@@ -80,6 +80,7 @@ def test_a_prefix_that_cannot_be_is_refused(prefix):
         ("s3://bucket?timeout_s=soon", "timeout_s"),
         ("s3://bucket?timeout_s=0", "above 0"),
         ("s3://bucket?via=pigeon", "via"),
+        ("s3://bucket?requests=0", "requests are 1 to 1024"),
         ("az://container?addressing=odd", "addressing"),
     ],
 )
