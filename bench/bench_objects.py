@@ -117,7 +117,7 @@ class Field:
 
     def bare(self, pool: ThreadPoolExecutor, down: bool) -> Side:  # noqa: FBT001 - down or up
         """All blocks by obstore, one after the other in each thread."""
-        client = open_client(self.buckets["obstore"].place)
+        client = open_client(self.buckets["obstore"].blocks.place)
 
         def move_one(slot: int) -> None:
             act = client.put if down else client.get
@@ -153,7 +153,7 @@ def _all(results: object) -> None:
 
 def run(quick: bool) -> list[Row]:  # noqa: FBT001 - every benchmark's signature
     """Every size and way, all sides in turns; then again with an answer that takes its time."""
-    rows = list[Row]()
+    rows, rounds = list[Row](), 3 if quick else ROUNDS
     with ExitStack() as stack:
         shared = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvbm-bench-", dir=SHARED_MEMORY)))
         server = stack.enter_context(ObjectServer(shared / "objects"))
@@ -162,7 +162,7 @@ def run(quick: bool) -> list[Row]:  # noqa: FBT001 - every benchmark's signature
             for block_bytes in sizes:
                 total = (32 if quick else 128) << 20
                 count = min(total // block_bytes, 256 if quick else 1024)
-                rows += _measure(server, shared / f"{block_bytes}-{latency_s}", block_bytes, count, latency_s, quick)
+                rows += _measure(server, shared / f"{block_bytes}-{latency_s}", block_bytes, count, latency_s, rounds)
     return rows
 
 
@@ -172,7 +172,7 @@ def _measure(
     block_bytes: int,
     count: int,
     latency_s: float,
-    quick: bool,  # noqa: FBT001
+    rounds: int,
 ) -> list[Row]:
     rows = list[Row]()
     with ExitStack() as stack:
@@ -186,7 +186,7 @@ def _measure(
             sides = {via: field.by_mover(mover, down) for via, mover in movers.items()}
             sides |= {BARE: field.bare(pool, down), PLAIN: field.plain(pool, down)}
             way = f"{'put' if down else 'get'}, {block_bytes >> 10} KiB" + (f", {latency_s:.2g} s" if latency_s else "")
-            rows += _compare(field, sides, way, 3 if quick else ROUNDS)
+            rows += _compare(field, sides, way, rounds)
     return rows
 
 

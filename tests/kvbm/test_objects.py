@@ -4,9 +4,10 @@ import pytest
 
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema import Evicted, OnboardFailed, unpack_keys
-from kvbm_tiers.objects import delete_orphans, orphans
+from kvbm_tiers import Medium
+from kvbm_tiers.objects import Place, find_blocks, orphans
 from support.chained_keys import prefix
-from support.object_owner import ObjectOwner
+from support.object_owner import LAYOUT, NAMESPACE, ObjectOwner
 from support.s3_faults import Fault
 
 KEYS = prefix([1] * 6)
@@ -136,12 +137,25 @@ def test_what_no_event_accounts_for_is_an_orphan_after_a_while(open_owner, s3):
         site.owner.evict(KEYS[3:], tier="g4")
         assert site.objects() == set(KEYS), "the store did not delete them"
         s3.set_faults()
-        assert orphans(site.bucket, accounted(site)) == [], "they are too young"
-        found = orphans(site.bucket, accounted(site), grace_s=-60)
+        assert orphans(site.bucket.blocks, accounted(site)) == [], "they are too young"
+        found = orphans(site.bucket.blocks, accounted(site), grace_s=-60)
         assert {orphan.key for orphan in found} == set(KEYS[3:])
-        assert delete_orphans(site.bucket, found) == 3
+        site.bucket.blocks.delete([orphan.key for orphan in found])
         assert site.objects() == set(KEYS[:3])
-        assert orphans(site.bucket, accounted(site), grace_s=-60) == []
+        assert orphans(site.bucket.blocks, accounted(site), grace_s=-60) == []
+
+
+def test_what_an_instance_has_is_found_without_its_layout_and_nothing_is_written(open_owner, s3):
+    with open_owner() as site:
+        site.compute(KEYS)
+    with open_owner(instance="other"):
+        pass
+    s3.set_faults()
+    ((blocks, sidecar),) = find_blocks(Place.of(Medium.parse(s3.url("cache"))), "i")
+    assert (sidecar.namespace, sidecar.layout, sidecar.capacity) == (NAMESPACE, LAYOUT, 256)
+    assert {each.key for each in blocks.listed()} == set(KEYS)
+    assert not any(request.startswith(("PUT", "POST", "DELETE")) for request in s3.requests())
+    assert list(find_blocks(Place.of(Medium.parse(s3.url("cache"))), "i", ranks=2)) == []
 
 
 def test_instances_share_a_bucket_and_neither_touches_the_others_objects(s3, tmp_path):
@@ -153,7 +167,7 @@ def test_instances_share_a_bucket_and_neither_touches_the_others_objects(s3, tmp
         first.owner.evict(KEYS, tier="g4")
         assert first.objects() == set()
         assert second.objects() == set(KEYS)
-        assert orphans(first.bucket, accounted(first), grace_s=-60) == []
+        assert orphans(first.bucket.blocks, accounted(first), grace_s=-60) == []
         second.leave_only("g4", KEYS)
         assert second.load(KEYS) == 6
 

@@ -70,7 +70,7 @@ class ObjectOwner:
         self.owner.flush()
         self.owner.maintain()
         assert self.bucket.order.flush(30)
-        return {key for key, _, _ in self.bucket.listed()}
+        return {key for key, _, _ in self.bucket.blocks.listed()}
 
     def compute(self, keys: Sequence[str]) -> None:
         """Serve a prompt whose blocks are new, and wait until they are as far down as they go."""

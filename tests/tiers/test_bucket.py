@@ -9,7 +9,7 @@ from kvbm_events.schema.errors import InvalidCommand
 from kvbm_tiers import Layout, Medium, preset
 from kvbm_tiers.errors import ObstoreUnavailable, StoreDamaged, StoreUnavailable
 from kvbm_tiers.memory import anonymous
-from kvbm_tiers.objects import Names, Place, open_client
+from kvbm_tiers.objects import Names, Place, find_blocks, open_client
 from support.movers import key_of, open_bucket
 from support.object_servers import BUCKET, SECRET
 
@@ -119,7 +119,7 @@ def test_one_of_another_size_or_asked_to_be_reset_starts_empty(s3, more, why):
 
 def test_its_sidecar_says_what_is_there_and_nothing_that_opens_it(s3):
     bucket = open_bucket(s3.url("p"), TINY)
-    said = s3.bucket.get(bucket.names.sidecar)
+    said = s3.bucket.get(bucket.blocks.names.sidecar)
     assert json.loads(said)["namespace"] == "m=1"
     assert SECRET.encode() not in said
     bucket.close()
@@ -128,7 +128,7 @@ def test_its_sidecar_says_what_is_there_and_nothing_that_opens_it(s3):
 def test_a_damaged_sidecar_is_named(s3):
     bucket = open_bucket(s3.url("p"), TINY)
     bucket.close()
-    s3.bucket.put(bucket.names.sidecar, b"{")
+    s3.bucket.put(bucket.blocks.names.sidecar, b"{")
     with pytest.raises(StoreDamaged, match="cannot be read"):
         open_bucket(s3.url("p"), TINY)
 
@@ -164,14 +164,26 @@ def test_objects_are_listed_page_by_page_and_deleted_whether_they_are_there_or_n
     for slot in range(count):
         bucket.write(slot, block)
     other.write(0, block)
-    assert sorted(key for key, _, _ in bucket.listed()) == [key_of(slot) for slot in range(count)]
-    assert {size for _, size, _ in bucket.listed()} == {TINY.block_bytes}
-    bucket.delete([key_of(slot) for slot in range(1, count, 2)])
-    bucket.delete([key_of(slot) for slot in range(count)])
-    assert list(bucket.listed()) == []
-    assert [key for key, _, _ in other.listed()] == [key_of(0)]
+    assert sorted(key for key, _, _ in bucket.blocks.listed()) == [key_of(slot) for slot in range(count)]
+    assert {size for _, size, _ in bucket.blocks.listed()} == {TINY.block_bytes}
+    bucket.blocks.delete([key_of(slot) for slot in range(1, count, 2)])
+    bucket.blocks.delete([key_of(slot) for slot in range(count)])
+    assert list(bucket.blocks.listed()) == []
+    assert [key for key, _, _ in other.blocks.listed()] == [key_of(0)]
     bucket.close()
     other.close()
+
+
+@pytest.mark.parametrize("kind", ["s3", "az"])
+def test_an_instances_blocks_are_found_by_its_name(object_servers, tmp_path, kind):
+    place = Place.of(Medium.parse(object_servers.url(kind, tmp_path.name)))
+    assert list(find_blocks(place, "test")) == []
+    bucket = open_bucket(object_servers.url(kind, tmp_path.name), TINY)
+    open_bucket(object_servers.url(kind, tmp_path.name), TINY, namespace="m=2", instance="other").close()
+    ((blocks, sidecar),) = find_blocks(place, "test")
+    assert blocks.names == bucket.blocks.names
+    assert sidecar.incarnation == bucket.opening.incarnation
+    bucket.close()
 
 
 @pytest.mark.parametrize("kind", ["s3", "az"])

@@ -35,7 +35,7 @@ def open_rig(request, tmp_path, s3):
 
 
 def name(rig, slot):
-    return rig.stores["g4"].names.of_block(key_of(slot))
+    return rig.stores["g4"].blocks.names.of_block(key_of(slot))
 
 
 def reasons(reports):

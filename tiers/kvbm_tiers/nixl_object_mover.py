@@ -35,7 +35,7 @@ class NixlObjectMover(NixlMover):
         return BucketSide(self._bucket) if store is self._bucket else None
 
     def _agent(self, name: str, memory: Sequence[Row]) -> ObjectAgent:
-        backend, parameters = nixl_parameters(self._bucket.place)
+        backend, parameters = nixl_parameters(self._bucket.blocks.place)
         return ObjectAgent(name, backend, parameters, memory)
 
 
