@@ -21,7 +21,7 @@ def open_owner(request, s3, tmp_path):
     log = MemoryLog()
 
     def open_(**more):
-        s3.options = {"timeout_s": 3, "via": request.param}
+        s3.options = {"timeout_s": 4, "via": request.param}
         return ObjectOwner(log, tmp_path / "tiers", s3.url("cache"), **more)
 
     return open_
@@ -173,9 +173,10 @@ def test_instances_share_a_bucket_and_neither_touches_the_others_objects(s3, tmp
 
 
 def test_a_store_that_hangs_past_the_deadline_leaves_nothing_behind(open_owner, s3):
-    with open_owner(timeout_s=0.5) as site:
+    with open_owner() as site:
         site.compute(KEYS)
         site.leave_only("g4", KEYS)
+    with open_owner(timeout_s=1.0) as site:
         s3.set_faults(Fault("hang", method="GET", key=f"*{KEYS[3]}*"))
         site.owner.match("a", KEYS)
         ticket = site.owner.onboard("a", KEYS, source="g4")
@@ -183,11 +184,12 @@ def test_a_store_that_hangs_past_the_deadline_leaves_nothing_behind(open_owner, 
         assert [tier.quarantined for tier in site.owner.status().tiers if tier.tier == "g1"] != [0]
         assert KEYS[3] not in site.owner.state.tiers["g1"].lineage.index
         s3.set_faults()
+        site.owner.release("a")
         site.settle()
         assert {tier.quarantined for tier in site.owner.status().tiers} == {0}
         reasons = [(e.reason, e.stopped) for e in site.events() if isinstance(e, OnboardFailed)]
         assert ("deadline passed", False) in reasons
         assert reasons[-1][1]
-        site.owner.release("a")
+    with open_owner() as site:
         site.owner.evict(KEYS, tier="g1")
         assert site.load(KEYS) == 6

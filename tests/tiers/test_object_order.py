@@ -128,3 +128,17 @@ def test_closing_leaves_what_is_not_begun_and_says_so(deleter):
     assert order.left == 3
     assert [line["objects"] for line in logs] == [3]
     deleter.go.set()
+
+
+def test_too_many_deletions_are_left_and_said_so(deleter):
+    order = Order(deleter, batch_max=1, patience_s=PATIENCE_S, waiting_max=2)
+    order.forget("x")
+    assert deleter.asked.wait(PATIENCE_S)
+    with structlog.testing.capture_logs() as logs:
+        order.forget("abcd")
+    assert [(line["objects"], line["why"]) for line in logs] == [(2, "2 wait already")]
+    deleter.go.set()
+    assert order.flush(PATIENCE_S)
+    assert deleter.batches == [["x"], ["a"], ["b"]]
+    order.close(PATIENCE_S)
+    assert order.left == 2

@@ -24,7 +24,7 @@ class Fleet:
 
     def __init__(self, url, instance, s3, folder):
         self.url, self.instance, self.s3 = url, instance, s3
-        s3.options = {"timeout_s": 2}
+        s3.options = {"timeout_s": 4}
         self._memory = f"--folder={folder}", "--layout=tiny", f"--store=g4={s3.url('cache')}"
         prefix_ = Medium.parse(s3.url("cache")).path
         self.names = Names.of(prefix_, NAMESPACE, preset("tiny"), instance)
