@@ -15,7 +15,7 @@ from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.layout import Layout
 from kvbm_tiers.medium import Medium
 from kvbm_tiers.mover import OBJECT_TIER
-from kvbm_tiers.objects import Bucket, Names, Place, open_client
+from kvbm_tiers.objects import BlockObjects, Bucket, Names, Place, open_client
 from kvbm_tiers.store import Opening, Store
 
 
@@ -88,9 +88,7 @@ def _bucket(wanted: Wanted) -> tuple[Store, Opening | None]:
     place = Place.of(wanted.medium)
     names = Names.of(place.prefix, wanted.namespace, wanted.layout, wanted.instance)
     bucket = Bucket(
-        open_client(place),
-        names,
-        place,
+        BlockObjects(open_client(place), names, place),
         namespace=wanted.namespace,
         layout=wanted.layout,
         capacity=wanted.capacity,
