@@ -11,13 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
 from kvbm_events.codec import decode
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.schema import AnyEvent, TierSpec, TransferFailed
 from kvbm_nats.manager import BlockManager
 from kvbm_nats.options import Options
 from kvbm_nats.workers import WorkerMover, WorkerOptions
-from kvbm_tiers import Job, MemoryMover, Report
+from kvbm_tiers import Job, Layout, MemoryMover, Report
 from kvbm_tiers.reports import HeldTier
 from kvbm_tiers.worker import Worker, WorkerPlan
 from kvbm_tiers.worker import WorkerOptions as Habits
@@ -34,9 +36,9 @@ HEARTBEAT_S = 0.1
 TIMEOUT_S = 30.0
 
 
-def held_tiers() -> tuple[HeldTier, ...]:
+def held_tiers(tiers: Sequence[TierSpec] = TIERS) -> tuple[HeldTier, ...]:
     """What the workers here have in their memory."""
-    return tuple(HeldTier(tier=tier, capacity=capacity) for tier, capacity in CAPACITIES.items())
+    return tuple(HeldTier(tier=spec.tier, capacity=spec.capacity) for spec in tiers)
 
 
 class StepMover(MemoryMover):
@@ -90,16 +92,25 @@ class WorkerProcess(ScriptProcess):
     """`tests/processes/worker.py`: a worker over files in a folder, to be killed and stopped."""
 
     def __init__(
-        self, url: str, instance: str, folder: Path, *, rank: int = 0, ranks: int = 1, steps: str = ""
+        self,
+        url: str,
+        instance: str,
+        folder: Path,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        steps: str = "",
+        layout: Layout | None = None,
     ) -> None:
-        super().__init__("worker.py", url, instance, str(rank), str(ranks), str(folder), steps)
+        shape = [str(layout.part.pp), msgspec.json.encode(layout).decode()] if layout else []
+        super().__init__("worker.py", url, instance, str(rank), str(ranks), str(folder), steps, *shape)
 
 
 class Site:
     """One instance: its owner, one at a time, and its workers, which are all ended at the end."""
 
-    def __init__(self, url: str, instance: str) -> None:
-        self.url, self.instance = url, instance
+    def __init__(self, url: str, instance: str, tiers: Sequence[TierSpec] = TIERS) -> None:
+        self.url, self.instance, self._tiers = url, instance, tiers
         self._owners: list[BlockManager] = []
         self._workers: list[Worker] = []
         self._requests = 0
@@ -125,12 +136,12 @@ class Site:
             ranks=ranks,
             options=WorkerOptions(dead_after_s=dead_after_s),
         )
-        keep = ("g1", "g2") if namespace == NAMESPACE else ()
+        keep = [spec.tier for spec in self._tiers] if namespace == NAMESPACE else ()
         owner = BlockManager.open(
             self.url,
             self.instance,
             namespace=namespace,
-            tiers=TIERS,
+            tiers=self._tiers,
             keep=keep,
             mover=self.mover,
             options=Options(**options),
