@@ -55,6 +55,31 @@ class Opened(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag
     requests: Requests = "dropped"
 
 
+class Contents(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What the memory of a tier has in it, by name: another name, other bytes.
+
+    :ivar name: random, given when the memory started empty
+    :ivar why: why it started empty, or was kept; for people
+    """
+
+    tier: TierName
+    name: str
+    why: str = ""
+
+
+class Attached(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=True):
+    """The memory of a rank is there. Where its contents are others than they were, the blocks of the tier were evicted before.
+
+    :ivar rank: which slice of every block it has
+    :ivar worker: who has it: the incarnation of a tier worker, or the owner's process
+    :ivar contents: of its tiers, each once
+    """
+
+    rank: int
+    worker: str
+    contents: list[Contents]
+
+
 class Allocated(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=True):
     """Free slots were given to a request, which will fill them."""
 
@@ -169,6 +194,7 @@ class TransferFailed(Event, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     :ivar slots: the destination slots that failed
     :ivar stopped: whether the mover is known to write there no more; until then the slots are quarantined, and a
         second event with `stopped` sets them free
+    :ivar actor: whose word that is, where it is not the mover's: a person's
     """
 
     transfer: str
@@ -176,6 +202,7 @@ class TransferFailed(Event, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     slots: Runs
     reason: str
     stopped: bool = True
+    actor: str = ""
 
 
 class OffloadStarted(TransferStarted, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=True):
@@ -221,6 +248,7 @@ class Evicted(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, ta
 
 AnyEvent = (
     Opened
+    | Attached
     | Allocated
     | Registered
     | Matched

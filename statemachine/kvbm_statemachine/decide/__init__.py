@@ -5,6 +5,7 @@ applied to the state and handed to the sink, in their order. Only the owner deci
 """
 
 from kvbm_statemachine.decide.allocate import allocate, release
+from kvbm_statemachine.decide.attach import attach, free_quarantined
 from kvbm_statemachine.decide.desk import Desk
 from kvbm_statemachine.decide.evict import evict
 from kvbm_statemachine.decide.lookup import Hit, match
@@ -16,9 +17,11 @@ __all__ = [
     "Desk",
     "Hit",
     "allocate",
+    "attach",
     "complete_transfer",
     "evict",
     "fail_transfer",
+    "free_quarantined",
     "match",
     "offload",
     "onboard",
