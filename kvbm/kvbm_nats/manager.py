@@ -94,8 +94,7 @@ class BlockManager:
         self._events = Counter[str]()
         self._evicted = Counter[TierName]()
         timeout_us = int(options.transfer_timeout_s * 1e6)
-        mover.watch(thread.nudge)
-        self._offloader = Offloader(self._desk, mover, timeout_us=timeout_us, batch_max=options.batch_max)
+        self._offloader = Offloader(self._desk, mover, thread.nudge, timeout_us=timeout_us, batch_max=options.batch_max)
         self._snapshot_n = 0
         self._closed = False
         evolve(self.state, opened)
@@ -122,7 +121,8 @@ class BlockManager:
             instance: the instance's name
             namespace: fingerprint of all that must agree before blocks are reused, as `field=value;…`
             tiers: the tiers, fastest first
-            keep: tiers whose blocks are still there; one that is new or of another size starts empty all the same
+            keep: tiers whose blocks are still there, as long as no mover attaches memory with other contents; one that is
+                new or of another size starts empty all the same
             requests: whether what requests held goes on being held
             mover: what copies blocks between tiers; memory within this process by default
             options: see `Options`

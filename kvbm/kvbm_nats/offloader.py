@@ -7,13 +7,17 @@ arrived can be matched once its `…Completed` event is acknowledged; until then
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+
+import structlog
 
 from kvbm_events.schema import CHECKSUM_DIGITS, TierName, TransferStarted
-from kvbm_statemachine.decide import Desk, complete_transfer, evict, fail_transfer, offload
+from kvbm_statemachine.decide import Desk, attach, complete_transfer, evict, fail_transfer, offload
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Transfer
-from kvbm_tiers import CORRUPT, Job, Mover, Report
+from kvbm_tiers import CORRUPT, Job, Memory, Mover, Report
+
+_logger = structlog.get_logger(__name__)
 
 
 class Offloader:
@@ -22,8 +26,20 @@ class Offloader:
     :ivar hidden: by tier, keys whose arrival is not acknowledged yet
     """
 
-    def __init__(self, desk: Desk, mover: Mover, *, timeout_us: int, batch_max: int) -> None:
+    def __init__(
+        self, desk: Desk, mover: Mover, changed: Callable[[], None], *, timeout_us: int, batch_max: int
+    ) -> None:
+        """Nothing is done before `begin`.
+
+        Args:
+            desk: the owner's
+            mover: who moves
+            changed: called, on any thread, when there is something for `pump`
+            timeout_us: after which a transfer has failed
+            batch_max: blocks of one transfer
+        """
         self._desk, self._mover = desk, mover
+        self._changed, self._has_news = changed, False
         self._timeout_us, self._batch_max = timeout_us, batch_max
         self._jobs: deque[tuple[int, Job]] = deque()
         self._unproven: deque[tuple[int, TierName, list[str]]] = deque()
@@ -32,7 +48,7 @@ class Offloader:
     @property
     def is_busy(self) -> bool:
         """Whether `pump` has something to do, now or later."""
-        return bool(self._jobs or self._unproven or self._desk.state.transfers)
+        return bool(self._has_news or self._jobs or self._unproven or self._desk.state.transfers)
 
     @property
     def is_hiding(self) -> bool:
@@ -42,10 +58,12 @@ class Offloader:
     def begin(self) -> None:
         """Fail what owners before left open. Where the mover outlives its owner, the slots stay quarantined at first."""
         state = self._desk.state
+        self._mover.watch(self._on_news)
         left = {transfer.id: [*transfer.open, *transfer.quarantined] for transfer in state.transfers.values()}
         is_quiet = self._mover.begin(state.epoch, left)
         for transfer in [t for t in state.transfers.values() if is_quiet or t.open]:
             fail_transfer(self._desk, transfer.id, reason="the owner was restarted", stopped=is_quiet)
+        self._hear()
 
     def take(self, started: Sequence[TransferStarted]) -> None:
         """Give the mover these jobs, each when its event is acknowledged."""
@@ -58,8 +76,7 @@ class Offloader:
             self.hidden[tier].difference_update(keys)
         while self._jobs and self._jobs[0][0] <= acked_n:
             self._mover.submit(self._jobs.popleft()[1])
-        for report in self._mover.poll():
-            self._apply(report)
+        self._hear()
         self._fail_overdue()
 
     def offer(self, tier: Tier, keys: Sequence[str]) -> None:
@@ -88,6 +105,33 @@ class Offloader:
     def close(self) -> None:
         """Stop the mover."""
         self._mover.close()
+
+    def _on_news(self) -> None:
+        """On the mover's thread."""
+        self._has_news = True
+        self._changed()
+
+    def _hear(self) -> None:
+        """Take what the mover has to say, in its order."""
+        self._has_news = False
+        while True:
+            memories = self._mover.memories()
+            for memory in memories:
+                self._attach(memory)
+            reports = self._mover.poll()
+            for report in reports:
+                self._apply(report)
+            if not (memories or reports):
+                return
+
+    def _attach(self, memory: Memory) -> None:
+        """Memory is there. What of it is not what the log has blocks in starts empty, by events."""
+        gone = attach(self._desk, rank=memory.rank, holder=memory.holder, contents=memory.contents, kept=memory.kept)
+        why = {each.tier: each.why for each in memory.contents}
+        for tier, blocks in gone.items():
+            _logger.warning(
+                "a tier was reset", tier=tier, rank=memory.rank, holder=memory.holder, blocks=blocks, why=why[tier]
+            )
 
     def _offload(self, source: Tier, tier: Tier, keys: Sequence[str]) -> None:
         if keys and not tier.observed:

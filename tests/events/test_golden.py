@@ -76,7 +76,7 @@ FULL: list[AnyEvent] = [
     OnboardFailed(**HEAD, **FAILED, stopped=False),
     Evicted(**HEAD, tier="g1", slots=[(5, 2)], keys=B + A, reason="capacity", actor="lineage-lru", request="req-2"),
     Attached(
-        **HEAD, rank=1, worker="5b1c7a8e90ad4f31", contents=[Contents(tier="g3", name="d20f0a1b", why="it is new")]
+        **HEAD, rank=1, holder="5b1c7a8e90ad4f31", contents=[Contents(tier="g3", name="d20f0a1b", why="it is new")]
     ),
 ]
 MINIMAL: list[AnyEvent] = [
@@ -92,7 +92,7 @@ MINIMAL: list[AnyEvent] = [
     OnboardCompleted(**HEAD, **COMPLETED),
     OnboardFailed(**HEAD, **FAILED),
     Evicted(**HEAD, tier="g1", slots=[(5, 2)], keys=B + A, reason="ttl", actor="operator"),
-    Attached(**HEAD, rank=0, worker="5b1c7a8e90ad4f31", contents=[Contents(tier="g3", name="d20f0a1b")]),
+    Attached(**HEAD, rank=0, holder="5b1c7a8e90ad4f31", contents=[Contents(tier="g3", name="d20f0a1b")]),
 ]
 GROWN: list[AnyEvent] = [
     structs.replace(event, checksums="fedcba9876543210" + "0" * 16)

@@ -107,7 +107,7 @@ def told(tier: TierName = "g2", name: str = "x", why: str = "") -> list[Contents
 def below():
     """Three blocks in g2 of contents x."""
     desk, events = desk_of(spec("g1", 8), spec("g2", 1024))
-    attach(desk, rank=0, worker="w1", contents=told())
+    attach(desk, rank=0, holder="w1", contents=told())
     register(desk, "g2", "r", allocate(desk, "g2", "r", 3), KEYS)
     release(desk, "r")
     events.clear()
@@ -116,28 +116,28 @@ def below():
 
 def test_memory_with_the_contents_of_before_changes_nothing():
     desk, events = below()
-    assert attach(desk, rank=0, worker="w2", contents=told()) == {}
+    assert attach(desk, rank=0, holder="w2", contents=told()) == {}
     assert events == []
 
 
 def test_memory_with_other_contents_has_its_blocks_evicted_by_name():
     desk, events = below()
-    assert attach(desk, rank=0, worker="w2", contents=told(name="y", why="it is new"), kept=["g2"]) == {"g2": 3}
+    assert attach(desk, rank=0, holder="w2", contents=told(name="y", why="it is new"), kept=["g2"]) == {"g2": 3}
     gone, attached = events
     assert isinstance(gone, Evicted)
-    assert (gone.reason, gone.actor) == ("reset", "worker w2 of rank 0")
+    assert (gone.reason, gone.actor) == ("reset", "w2, rank 0")
     assert sorted(unpack_keys(gone.keys)) == sorted(KEYS)
     assert isinstance(attached, Attached)
-    assert (attached.rank, attached.worker, attached.contents) == (0, "w2", told(name="y", why="it is new"))
+    assert (attached.rank, attached.holder, attached.contents) == (0, "w2", told(name="y", why="it is new"))
     assert match(desk, "r", KEYS) == []
     assert check_integrity(desk.state) == []
 
 
 def test_one_ranks_loss_is_the_blocks_loss():
     desk, events = below()
-    assert attach(desk, rank=1, worker="v1", contents=told(), kept=["g2"]) == {}
-    assert attach(desk, rank=1, worker="v2", contents=told(name="y")) == {"g2": 3}
-    assert attach(desk, rank=0, worker="w1", contents=told()) == {}
+    assert attach(desk, rank=1, holder="v1", contents=told(), kept=["g2"]) == {}
+    assert attach(desk, rank=1, holder="v2", contents=told(name="y")) == {"g2": 3}
+    assert attach(desk, rank=0, holder="w1", contents=told()) == {}
     assert [type(event) for event in events] == [Attached, Evicted, Attached]
 
 
@@ -145,7 +145,7 @@ def test_one_ranks_loss_is_the_blocks_loss():
 def test_what_nobody_has_told_is_believed_to_whoever_kept_it(kept):
     desk, _ = desk_of(spec("g1", 8))
     put(desk, KEYS)
-    attach(desk, rank=0, worker="w", contents=told("g1"), kept=["g1"] if kept else [])
+    attach(desk, rank=0, holder="w", contents=told("g1"), kept=["g1"] if kept else [])
     assert len(match(desk, "r", KEYS)) == kept
 
 
@@ -160,7 +160,7 @@ def test_many_blocks_go_in_several_events_and_held_ones_are_condemned():
     release(desk, "long")
     match(desk, "holder", keys[:5])
     events.clear()
-    attach(desk, rank=0, worker="w2", contents=told(name="y"))
+    attach(desk, rank=0, holder="w2", contents=told(name="y"))
     sizes = [len(to_slots(event.slots)) for event in events if isinstance(event, Evicted)]
     assert sum(sizes) == len(keys) + 3
     assert max(sizes) <= MAX_BLOCKS
@@ -173,7 +173,7 @@ def test_many_blocks_go_in_several_events_and_held_ones_are_condemned():
 
 def test_what_was_under_way_from_or_to_memory_that_was_reset_has_failed():
     desk, events = desk_of(spec("g1", 8), spec("g2", 8), spec("g3", 8))
-    attach(desk, rank=0, worker="w1", contents=told() + told("g1"))
+    attach(desk, rank=0, holder="w1", contents=told() + told("g1"))
     put(desk, KEYS)
     other = prefix([3, 3])
     register(desk, "g3", "r", allocate(desk, "g3", "r", 2), other)
@@ -181,13 +181,13 @@ def test_what_was_under_way_from_or_to_memory_that_was_reset_has_failed():
     (down,) = offload(desk, "g1", "g3", KEYS, deadline_us=9)
     (away,) = offload(desk, "g1", "g2", KEYS, deadline_us=9)
     events.clear()
-    attach(desk, rank=0, worker="w2", contents=told(name="y") + told("g1"))
+    attach(desk, rank=0, holder="w2", contents=told(name="y") + told("g1"))
     failed = {event.transfer: event for event in events if isinstance(event, TransferFailed)}
     assert failed.keys() == {up.transfer, away.transfer}
     assert {(event.reason, event.stopped) for event in failed.values()} == {("g2 of rank 0 was reset", False)}
     assert states(desk, "g2").count("quarantined") == 5
     complete_transfer(desk, down.transfer)
-    attach(desk, rank=0, worker="w3", contents=told(name="y") + told("g1", "z"))
+    attach(desk, rank=0, holder="w3", contents=told(name="y") + told("g1", "z"))
     assert states(desk, "g1").count("free") == 8
     assert check_integrity(desk.state) == []
 
@@ -195,8 +195,8 @@ def test_what_was_under_way_from_or_to_memory_that_was_reset_has_failed():
 def test_an_engines_own_tier_and_one_that_the_instance_has_not_are_passed_over():
     desk, _ = desk_of(spec("g1", 4, control="observed"))
     register(desk, "g1", "r", allocate(desk, "g1", "r", 3, at=[0, 1, 2]), KEYS)
-    attach(desk, rank=0, worker="w", contents=told("g1") + told("g3"))
-    attach(desk, rank=0, worker="w", contents=told("g1", "y"))
+    attach(desk, rank=0, holder="w", contents=told("g1") + told("g3"))
+    attach(desk, rank=0, holder="w", contents=told("g1", "y"))
     assert len(desk.state.tiers["g1"].lineage.index) == 3
     assert desk.state.tiers["g1"].contents == {0: "y"}
 
@@ -206,10 +206,10 @@ def test_other_contents_under_registered_blocks_are_no_legal_event():
     head = {"epoch": 1, "n": desk.state.n + 1, "at_us": 1}
     before = digest(desk.state)
     for wrong in (
-        Attached(**head, rank=0, worker="w", contents=told(name="y")),
-        Attached(**head, rank=-1, worker="w", contents=told()),
-        Attached(**head, rank=1, worker="w", contents=told() + told()),
-        Attached(**head, rank=0, worker="w", contents=told("g4")),
+        Attached(**head, rank=0, holder="w", contents=told(name="y")),
+        Attached(**head, rank=-1, holder="w", contents=told()),
+        Attached(**head, rank=1, holder="w", contents=told() + told()),
+        Attached(**head, rank=0, holder="w", contents=told("g4")),
     ):
         with pytest.raises(IllegalTransition):
             evolve(desk.state, wrong)

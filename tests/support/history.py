@@ -160,7 +160,7 @@ class History(RuleBasedStateMachine):
         tiers = list(dict.fromkeys([self._tier(pick), self._tier(pick + 1)]))
         told = [Contents(tier=tier, name=name) for tier, name in zip(tiers, names, strict=False)]
         before = {tier: (self.state.tiers[tier].contents.get(rank), dict(self.book.parents[tier])) for tier in tiers}
-        self._command(decide.attach, rank=rank, worker="w", contents=told, kept=tiers if kept else ())
+        self._command(decide.attach, rank=rank, holder="w", contents=told, kept=tiers if kept else ())
         for each in told:
             name, blocks = before[each.tier]
             stays = self.state.tiers[each.tier].observed or each.name == name or (name is None and kept)

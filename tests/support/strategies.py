@@ -91,7 +91,7 @@ BY_TYPE: dict[type, st.SearchStrategy[AnyEvent]] = {
         kept=st.lists(TIER_NAMES, max_size=3),
         requests=st.sampled_from(["kept", "dropped"]),
     ),
-    Attached: st.builds(Attached, **HEAD, rank=COUNTS, worker=TEXT, contents=_contents),
+    Attached: st.builds(Attached, **HEAD, rank=COUNTS, holder=TEXT, contents=_contents),
     Allocated: st.builds(Allocated, **HEAD, tier=TIER_NAMES, request=TEXT, slots=RUNS, priority=COUNTS),
     Registered: _with_keys(Registered, request=TEXT, parent=PARENTS, existing=EXISTING),
     Matched: st.builds(

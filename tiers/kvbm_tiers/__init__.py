@@ -7,7 +7,7 @@ from kvbm_tiers.layout import Group, Layout
 from kvbm_tiers.medium import Media, Medium, in_folder, parse_media
 from kvbm_tiers.memory_mover import MemoryMover
 from kvbm_tiers.meter import Meter, Traffic
-from kvbm_tiers.mover import CORRUPT, Job, Mover, Report
+from kvbm_tiers.mover import CORRUPT, Job, Memory, Mover, Report
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.presets import PRESETS, preset
 from kvbm_tiers.routed_mover import RoutedMover, open_mover
@@ -26,6 +26,7 @@ __all__ = [
     "Layout",
     "Media",
     "Medium",
+    "Memory",
     "MemoryMover",
     "Meter",
     "Mover",

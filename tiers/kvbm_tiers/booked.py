@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from kvbm_tiers.job_book import JobBook
-from kvbm_tiers.mover import Report
+from kvbm_tiers.mover import Memory, Report
 
 
 class Booked:
@@ -17,6 +17,10 @@ class Booked:
     def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:  # noqa: ARG002 - what it moved ended with its process
         """See `Mover.begin`."""
         return True
+
+    def memories(self) -> list[Memory]:
+        """See `Mover.memories`. Who made the stores knows of them."""
+        return []
 
     def poll(self) -> list[Report]:
         """See `Mover.poll`."""

@@ -12,12 +12,12 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
-from kvbm_events.schema import TierName, TransferStarted, to_slots, unpack_checksums, unpack_keys
+from kvbm_events.schema import Contents, TierName, TransferStarted, to_slots, unpack_checksums, unpack_keys
 
 CORRUPT = "corrupt"
 """The reason of a block whose bytes are not those that its checksum was made of."""
@@ -86,6 +86,21 @@ class Report(Struct, frozen=True, kw_only=True):
     checksums: str = ""
 
 
+class Memory(Struct, frozen=True, kw_only=True):
+    """A rank's memory that a mover moves blocks in.
+
+    :ivar rank: which slice of every block it has
+    :ivar holder: who has it, for people
+    :ivar contents: what is in its tiers, each once
+    :ivar kept: the tiers among them that had blocks in them when the holder took them
+    """
+
+    rank: int
+    holder: str
+    contents: Sequence[Contents]
+    kept: Collection[TierName] = ()
+
+
 class Mover(Protocol):
     """Copies blocks. Called from the owner's thread, and never blocks it."""
 
@@ -98,6 +113,13 @@ class Mover(Protocol):
 
         Returns:
             Whether nothing writes to these slots any more. If that is not known, reports that say `stopped` follow.
+        """
+        ...
+
+    def memories(self) -> list[Memory]:
+        """Memory that came since the last call; none of a mover whose blocks nobody else would know of.
+
+        Look here before each poll: what it reports then is of no memory that came later.
         """
         ...
 

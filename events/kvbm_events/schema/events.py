@@ -71,12 +71,12 @@ class Attached(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, t
     """The memory of a rank is there. Where its contents are others than they were, the blocks of the tier were evicted before.
 
     :ivar rank: which slice of every block it has
-    :ivar worker: who has it: the incarnation of a tier worker, or the owner's process
+    :ivar holder: who has it, for people: a tier worker by its incarnation, or a process
     :ivar contents: of its tiers, each once
     """
 
     rank: int
-    worker: str
+    holder: str
     contents: list[Contents]
 
 

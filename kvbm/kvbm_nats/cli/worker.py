@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.cli.options import NatsOptions, Stores
 from kvbm_nats.plan import parse_plan
-from kvbm_tiers import Layout, Media, MemoryMover, Mover, Stack, in_folder, parse_media, preset
+from kvbm_tiers import Layout, Media, MemoryMover, Mover, Opening, Stack, in_folder, parse_media, preset
 from kvbm_tiers.reports import MAX_RANKS, HeldTier
 from kvbm_tiers.worker import Worker, WorkerOptions, WorkerPlan
 from kvbm_tiers.worker.worker import LOCK_FOLDER
@@ -81,8 +81,8 @@ def worker(
     )
     specs = parse_plan(tiers)
     media = (in_folder(folder) if folder else {}) | parse_media(store)
-    with _memory(specs, media, preset(layout), block_bytes, namespace) as (mover, kept):
-        held = tuple(HeldTier(tier=spec.tier, capacity=spec.capacity, kept=spec.tier in kept) for spec in specs)
+    with _memory(specs, media, preset(layout), block_bytes, namespace) as (mover, openings):
+        held = tuple(_held(spec, openings.get(spec.tier)) for spec in specs)
         plan = WorkerPlan(instance=given.instance, namespace=namespace, rank=rank, ranks=ranks, tiers=held)
         _run(Worker(given.nats_url, plan, mover, options), plan)
 
@@ -90,13 +90,25 @@ def worker(
 @contextmanager
 def _memory(
     plan: Sequence[TierSpec], media: Media, layout: Layout, block_bytes: int, namespace: str
-) -> Iterator[tuple[Mover, Collection[TierName]]]:
-    """The mover over this rank's tiers, and the tiers that still have what was in them."""
+) -> Iterator[tuple[Mover, Mapping[TierName, Opening]]]:
+    """The mover over this rank's tiers, and what became of what was in them."""
     if not media:
-        yield MemoryMover({spec.tier: spec.capacity for spec in plan}, block_bytes=block_bytes), ()
+        yield MemoryMover({spec.tier: spec.capacity for spec in plan}, block_bytes=block_bytes), {}
         return
     with Stack(plan, layout, namespace, media) as stack:
-        yield stack.mover, stack.kept
+        yield stack.mover, stack.openings
+
+
+def _held(spec: TierSpec, opening: Opening | None) -> HeldTier:
+    if opening is None:
+        return HeldTier(tier=spec.tier, capacity=spec.capacity)
+    return HeldTier(
+        tier=spec.tier,
+        capacity=spec.capacity,
+        kept=opening.state == "kept",
+        contents=opening.incarnation,
+        why=opening.why,
+    )
 
 
 def _run(worker: Worker, plan: WorkerPlan) -> None:

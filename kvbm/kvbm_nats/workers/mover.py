@@ -22,7 +22,7 @@ from kvbm_events import jetstream
 from kvbm_events.jetstream.api import Api
 from kvbm_events.jetstream.connection import Connection
 from kvbm_nats.workers.ledger import Ledger
-from kvbm_tiers import Job, Report
+from kvbm_tiers import Job, Memory, Report
 from kvbm_tiers.reports import (
     Hello,
     InvalidReport,
@@ -118,6 +118,11 @@ class WorkerMover:
         """See `Mover.begin`: what is open may still be written to until each rank has said otherwise."""
         with self._lock:
             return self._ledger.begin(epoch, left)
+
+    def memories(self) -> list[Memory]:
+        """See `Mover.memories`: a worker's, from its first word on."""
+        with self._lock:
+            return self._ledger.memories()
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""

@@ -12,7 +12,7 @@ from kvbm_statemachine.tier import Tier
 
 
 def attach(
-    desk: Desk, *, rank: int, worker: str, contents: Sequence[Contents], kept: Collection[TierName] = ()
+    desk: Desk, *, rank: int, holder: str, contents: Sequence[Contents], kept: Collection[TierName] = ()
 ) -> dict[TierName, int]:
     """Take note of a rank's memory. Where its contents are not those that the blocks of a tier are of, all of them go.
 
@@ -22,7 +22,7 @@ def attach(
     Args:
         desk: the owner's desk
         rank: whose memory
-        worker: who has it
+        holder: who has it, for people
         contents: of its tiers, each once
         kept: tiers that had blocks of before in them; it counts where the rank has not told of a tier yet
 
@@ -36,12 +36,12 @@ def attach(
         tier = state.tiers[each.tier]
         before = tier.contents.get(rank, each.name if each.tier in kept else "")
         if before != each.name and not tier.observed:
-            blocks = _reset(desk, tier, f"rank {rank}", f"worker {worker} of rank {rank}")
+            blocks = _reset(desk, tier, f"rank {rank}", f"{holder}, rank {rank}")
             if blocks or before:
                 gone[tier.name] = blocks
     if any(state.tiers[each.tier].contents.get(rank) != each.name for each in news):
         desk.emit(
-            Attached(epoch=state.epoch, n=state.n + 1, at_us=desk.now_us, rank=rank, worker=worker, contents=news)
+            Attached(epoch=state.epoch, n=state.n + 1, at_us=desk.now_us, rank=rank, holder=holder, contents=news)
         )
     return gone
 
