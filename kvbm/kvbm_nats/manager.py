@@ -121,10 +121,10 @@ class BlockManager:
             instance: the instance's name
             namespace: fingerprint of all that must agree before blocks are reused, as `field=value;…`
             tiers: the tiers, fastest first
-            keep: tiers whose blocks are still there, as long as no mover attaches memory with other contents; one that is
+            keep: tiers whose blocks are still there, unless the mover says that its memory has other contents; one that is
                 new or of another size starts empty all the same
             requests: whether what requests held goes on being held
-            mover: what copies blocks between tiers; memory within this process by default
+            mover: what copies blocks between tiers; by default memory within this process, of which nothing is kept
             options: see `Options`
 
         Raises:
@@ -133,6 +133,9 @@ class BlockManager:
             LogError, IllegalTransition: the log cannot be read, written or applied.
         """
         options = options or Options()
+        if mover is None:  # whose memory is new: only what an engine fills is still there
+            fastest = min((spec.tier for spec in tiers), default=None)
+            keep = [tier for tier in keep if tier == fastest]
         thread = LogThread(
             partial(JetStreamLog.connect, log) if isinstance(log, str) else log, pending_max=options.pending_max
         )

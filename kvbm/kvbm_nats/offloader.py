@@ -39,7 +39,7 @@ class Offloader:
             batch_max: blocks of one transfer
         """
         self._desk, self._mover = desk, mover
-        self._changed, self._has_news = changed, False
+        self._changed, self._has_news = changed, True
         self._timeout_us, self._batch_max = timeout_us, batch_max
         self._jobs: deque[tuple[int, Job]] = deque()
         self._unproven: deque[tuple[int, TierName, list[str]]] = deque()
@@ -63,7 +63,6 @@ class Offloader:
         is_quiet = self._mover.begin(state.epoch, left)
         for transfer in [t for t in state.transfers.values() if is_quiet or t.open]:
             fail_transfer(self._desk, transfer.id, reason="the owner was restarted", stopped=is_quiet)
-        self._hear()
 
     def take(self, started: Sequence[TransferStarted]) -> None:
         """Give the mover these jobs, each when its event is acknowledged."""
@@ -126,7 +125,7 @@ class Offloader:
 
     def _attach(self, memory: Memory) -> None:
         """Memory is there. What of it is not what the log has blocks in starts empty, by events."""
-        gone = attach(self._desk, rank=memory.rank, holder=memory.holder, contents=memory.contents, kept=memory.kept)
+        gone = attach(self._desk, rank=memory.rank, holder=memory.holder, contents=memory.contents)
         why = {each.tier: each.why for each in memory.contents}
         for tier, blocks in gone.items():
             _logger.warning(

@@ -48,9 +48,11 @@ class SteppingMover(FileMover):
 
 def main():
     url, instance, rank, ranks, folder, steps = sys.argv[1:]
-    plan = WorkerPlan(instance=instance, namespace=NAMESPACE, rank=int(rank), ranks=int(ranks), tiers=held_tiers())
+    mover = SteppingMover(folder, steps)
+    tiers = held_tiers(mover.contents)
+    plan = WorkerPlan(instance=instance, namespace=NAMESPACE, rank=int(rank), ranks=int(ranks), tiers=tiers)
     options = WorkerOptions(heartbeat_s=HEARTBEAT_S, lock_folder=Path(folder))
-    worker = Worker(url, plan, SteppingMover(folder, steps), options)
+    worker = Worker(url, plan, mover, options)
     worker.start()
 
     def tell_ready():

@@ -122,7 +122,7 @@ def test_memory_with_the_contents_of_before_changes_nothing():
 
 def test_memory_with_other_contents_has_its_blocks_evicted_by_name():
     desk, events = below()
-    assert attach(desk, rank=0, holder="w2", contents=told(name="y", why="it is new"), kept=["g2"]) == {"g2": 3}
+    assert attach(desk, rank=0, holder="w2", contents=told(name="y", why="it is new")) == {"g2": 3}
     gone, attached = events
     assert isinstance(gone, Evicted)
     assert (gone.reason, gone.actor) == ("reset", "w2, rank 0")
@@ -135,18 +135,19 @@ def test_memory_with_other_contents_has_its_blocks_evicted_by_name():
 
 def test_one_ranks_loss_is_the_blocks_loss():
     desk, events = below()
-    assert attach(desk, rank=1, holder="v1", contents=told(), kept=["g2"]) == {}
+    assert attach(desk, rank=1, holder="v1", contents=told()) == {}
     assert attach(desk, rank=1, holder="v2", contents=told(name="y")) == {"g2": 3}
     assert attach(desk, rank=0, holder="w1", contents=told()) == {}
     assert [type(event) for event in events] == [Attached, Evicted, Attached]
 
 
-@pytest.mark.parametrize("kept", [True, False])
-def test_what_nobody_has_told_is_believed_to_whoever_kept_it(kept):
-    desk, _ = desk_of(spec("g1", 8))
+def test_blocks_of_which_no_rank_has_told_are_believed_to_be_there():
+    desk, events = desk_of(spec("g1", 8))
     put(desk, KEYS)
-    attach(desk, rank=0, holder="w", contents=told("g1"), kept=["g1"] if kept else [])
-    assert len(match(desk, "r", KEYS)) == kept
+    events.clear()
+    assert attach(desk, rank=0, holder="w", contents=told("g1")) == {}
+    assert [type(event) for event in events] == [Attached]
+    assert len(match(desk, "r", KEYS)) == 1
 
 
 def test_many_blocks_go_in_several_events_and_held_ones_are_condemned():

@@ -154,16 +154,16 @@ class History(RuleBasedStateMachine):
         keys = self._path_in(name, pick)[-1:] + self._path_in(name, more)[-1:]
         self._command(decide.evict, name, keys, reason=reason, actor="a")
 
-    @rule(rank=st.integers(0, 1), pick=picks, names=st.tuples(contents, contents), kept=st.booleans())
-    def attach(self, rank: int, pick: int, names: tuple[str, str], *, kept: bool) -> None:
+    @rule(rank=st.integers(0, 1), pick=picks, names=st.tuples(contents, contents))
+    def attach(self, rank: int, pick: int, names: tuple[str, str]) -> None:
         """A rank's memory of one tier or two comes: blocks of other contents are gone, and the others stay."""
         tiers = list(dict.fromkeys([self._tier(pick), self._tier(pick + 1)]))
         told = [Contents(tier=tier, name=name) for tier, name in zip(tiers, names, strict=False)]
         before = {tier: (self.state.tiers[tier].contents.get(rank), dict(self.book.parents[tier])) for tier in tiers}
-        self._command(decide.attach, rank=rank, holder="w", contents=told, kept=tiers if kept else ())
+        self._command(decide.attach, rank=rank, holder="w", contents=told)
         for each in told:
             name, blocks = before[each.tier]
-            stays = self.state.tiers[each.tier].observed or each.name == name or (name is None and kept)
+            stays = self.state.tiers[each.tier].observed or name in {each.name, None}
             assert self.book.parents[each.tier] == (blocks if stays else {})
             assert self.state.tiers[each.tier].contents[rank] == each.name
 

@@ -84,7 +84,7 @@ def _evict(history: History, chance: Random) -> None:
 def _attach(history: History, chance: Random) -> None:
     if chance.random() < 0.2:
         names = chance.choice("xy"), chance.choice("xy")
-        history.attach(chance.randrange(2), _pick(chance), names, kept=_yes(chance))
+        history.attach(chance.randrange(2), _pick(chance), names)
         history.free_quarantined(_pick(chance))
 
 

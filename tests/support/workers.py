@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,20 +39,24 @@ HEARTBEAT_S = 0.1
 TIMEOUT_S = 30.0
 
 
-def held_tiers() -> tuple[HeldTier, ...]:
-    """What the workers here have in their memory."""
-    return tuple(HeldTier(tier=tier, capacity=capacity) for tier, capacity in CAPACITIES.items())
+def held_tiers(contents: str) -> tuple[HeldTier, ...]:
+    """What the workers here have in their memory, and its name."""
+    return tuple(HeldTier(tier=tier, capacity=capacity, contents=contents) for tier, capacity in CAPACITIES.items())
 
 
 class StepMover(MemoryMover):
     """Copies in two steps, each when it is let: what was submitted, and what was copied but not reported, waits.
 
     :ivar submitted: transfers that were taken, in their order, one for each time
+    :ivar contents: names its memory
     """
+
+    _made = count()
 
     def __init__(self, *, may_copy: bool = True, may_report: bool = True) -> None:
         super().__init__(CAPACITIES, block_bytes=BLOCK_BYTES)
         self.submitted: list[str] = []
+        self.contents = f"memory {next(self._made)}"
         self._may_copy, self._may_report = may_copy, may_report
         self._held: list[Job] = []
         self._changed = threading.Condition()
@@ -80,10 +85,14 @@ class StepMover(MemoryMover):
 
 
 class FileMover(MemoryMover):
-    """Tiers as files that outlive their process, so that another one can see what was written."""
+    """Tiers as files that outlive their process, so that another one can see what was written.
+
+    :ivar contents: names them
+    """
 
     def __init__(self, folder: str) -> None:
         super().__init__(CAPACITIES, block_bytes=BLOCK_BYTES)
+        self.contents = Path(folder).name
         for tier, capacity in CAPACITIES.items():
             with (Path(folder) / tier).open("a+b") as file:
                 file.truncate(capacity * BLOCK_BYTES)
@@ -194,7 +203,7 @@ class Site:
 
     def work(
         self,
-        mover: MemoryMover | None = None,
+        mover: StepMover | None = None,
         *,
         rank: int = 0,
         ranks: int = 1,
@@ -203,15 +212,16 @@ class Site:
         ready: bool = True,
     ) -> Worker:
         """A worker in threads of this process."""
+        mover = mover or StepMover()
         plan = WorkerPlan(
             instance=self.instance,
             namespace=namespace,
             rank=rank,
             ranks=ranks,
-            tiers=held_tiers(),
+            tiers=held_tiers(mover.contents),
         )
         habits = Habits(heartbeat_s=HEARTBEAT_S, stop_timeout_s=2.0, in_flight_max=in_flight_max, lock_folder=LOCKS)
-        worker = Worker(self.url, plan, mover or StepMover(), habits)
+        worker = Worker(self.url, plan, mover, habits)
         worker.start()
         self._workers.append(worker)
         if ready:

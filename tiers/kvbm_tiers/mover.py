@@ -12,7 +12,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -92,13 +92,11 @@ class Memory(Struct, frozen=True, kw_only=True):
     :ivar rank: which slice of every block it has
     :ivar holder: who has it, for people
     :ivar contents: what is in its tiers, each once
-    :ivar kept: the tiers among them that had blocks in them when the holder took them
     """
 
     rank: int
     holder: str
     contents: Sequence[Contents]
-    kept: Collection[TierName] = ()
 
 
 class Mover(Protocol):

@@ -106,7 +106,6 @@ def _memory(openings: Mapping[TierName, Opening]) -> Memory:
         rank=0,
         holder=f"process {os.getpid()}",
         contents=[Contents(tier=tier, name=each.incarnation, why=each.why) for tier, each in openings.items()],
-        kept=[tier for tier, each in openings.items() if each.state == "kept"],
     )
 
 

@@ -105,7 +105,6 @@ def _held(spec: TierSpec, opening: Opening | None) -> HeldTier:
     return HeldTier(
         tier=spec.tier,
         capacity=spec.capacity,
-        kept=opening.state == "kept",
         contents=opening.incarnation,
         why=opening.why,
     )

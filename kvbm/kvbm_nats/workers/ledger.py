@@ -194,5 +194,4 @@ def _memory_of(hello: Hello) -> Memory:
         contents=[
             Contents(tier=held.tier, name=held.contents or hello.incarnation, why=held.why) for held in hello.tiers
         ],
-        kept=[held.tier for held in hello.tiers if held.kept],
     )

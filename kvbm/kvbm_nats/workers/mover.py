@@ -209,6 +209,7 @@ class WorkerMover:
             if question.epoch != self._ledger.epoch:
                 return
             answer = self._ledger.answer(question, self._clock())
+        self._tell_news()  # before the worker goes on: the owner must know its memory first
         with suppress(NatsError):  # the worker asks again
             await message.respond(encode(answer))
 

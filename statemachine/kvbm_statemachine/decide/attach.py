@@ -11,20 +11,19 @@ from kvbm_statemachine.decide.transfer import fail_transfer
 from kvbm_statemachine.tier import Tier
 
 
-def attach(
-    desk: Desk, *, rank: int, holder: str, contents: Sequence[Contents], kept: Collection[TierName] = ()
-) -> dict[TierName, int]:
+def attach(desk: Desk, *, rank: int, holder: str, contents: Sequence[Contents]) -> dict[TierName, int]:
     """Take note of a rank's memory. Where its contents are not those that the blocks of a tier are of, all of them go.
 
     What is under way from or to such a tier has failed; its slots are quarantined until its mover says that it stopped.
-    A tier that the instance does not have is passed over, and one in which an engine decides keeps its blocks.
+    Of a tier of which the rank never told, the blocks are believed to be there: only who fills the fastest tier
+    registers blocks before that. A tier that the instance does not have is passed over, and one in which an engine
+    decides keeps its blocks.
 
     Args:
         desk: the owner's desk
         rank: whose memory
         holder: who has it, for people
         contents: of its tiers, each once
-        kept: tiers that had blocks of before in them; it counts where the rank has not told of a tier yet
 
     Returns:
         By tier that was reset, how many blocks went.
@@ -34,11 +33,8 @@ def attach(
     gone: dict[TierName, int] = {}
     for each in news:
         tier = state.tiers[each.tier]
-        before = tier.contents.get(rank, each.name if each.tier in kept else "")
-        if before != each.name and not tier.observed:
-            blocks = _reset(desk, tier, f"rank {rank}", f"{holder}, rank {rank}")
-            if blocks or before:
-                gone[tier.name] = blocks
+        if tier.contents.get(rank, each.name) != each.name and not tier.observed:
+            gone[tier.name] = _reset(desk, tier, f"rank {rank}", f"{holder}, rank {rank}")
     if any(state.tiers[each.tier].contents.get(rank) != each.name for each in news):
         desk.emit(
             Attached(epoch=state.epoch, n=state.n + 1, at_us=desk.now_us, rank=rank, holder=holder, contents=news)

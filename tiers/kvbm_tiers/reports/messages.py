@@ -46,14 +46,12 @@ class HeldTier(Struct, frozen=True, kw_only=True):
     """A tier in a worker's memory.
 
     :ivar capacity: slots
-    :ivar kept: whether it still has what a worker before had put there
     :ivar contents: a name of what is in it; empty where it begins and ends with the worker
     :ivar why: it was kept, or starts empty; for people
     """
 
     tier: TierName
     capacity: Annotated[int, Meta(ge=1, le=MAX_CAPACITY)]
-    kept: bool = False
     contents: Annotated[str, Meta(max_length=64)] = ""
     why: Reason = ""
 
