@@ -50,6 +50,7 @@ from kvbm_statemachine.decide import (
     Hit,
     allocate,
     evict,
+    free_quarantined,
     match,
     offload,
     onboard,
@@ -275,6 +276,11 @@ class BlockManager:
         """Evict blocks and all that stand on them; how many. See `decide.evict`."""
         self._begin()
         return evict(self._desk, tier, keys, reason=reason, actor=actor)
+
+    def free_quarantined(self, tiers: Sequence[TierName], *, actor: str = "operator") -> int:
+        """Say that nobody writes any more to these tiers' quarantined slots; how many are free now. A person's word."""
+        self._begin()
+        return free_quarantined(self._desk, tiers, actor=actor)
 
     def status(self, *, with_digest: bool = False) -> Status:
         """Numbers for people. The digest takes about 0.1 s a million blocks."""
