@@ -78,7 +78,7 @@ async def _run(options: NatsOptions, tiers: tuple[TierName, ...], actor: str) ->
     log = await connect_log(options)
     try:
         state = (await recover(log, options.instance)).state
-        wanted = [state.tier(name).name for name in tiers] or list(state.tiers)
+        wanted: list[TierName] = [state.tier(name).name for name in tiers] or list(state.tiers)
         if not wanted:
             raise UnknownTier(f"there is no instance {options.instance!r}", why="its log is empty")
         freed = 0
@@ -103,7 +103,9 @@ def _look(state: State, instance: str, tiers: list[TierName], freed: int) -> Qua
         for transfer in state.transfers.values()
         if transfer.quarantined and transfer.tier in tiers
     ]
-    slots = {tier: sum(total(doubt.slots) for doubt in doubts if doubt.tier == tier) for tier in tiers}
+    slots: dict[TierName, int] = {
+        tier: sum(total(doubt.slots) for doubt in doubts if doubt.tier == tier) for tier in tiers
+    }
     return Quarantine(instance=instance, slots=slots, transfers=doubts, freed=freed)
 
 

@@ -23,7 +23,9 @@ def opened(state: State, event: Opened, _columns: Columns | None = None) -> None
             for tier in before.keys() - kept:
                 request.pins.pop(tier, None)
                 request.allocated.pop(tier, None)
-    tiers = {spec.tier: _reopen(before[spec.tier], spec) if spec.tier in kept else Tier(spec) for spec in event.tiers}
+    tiers: dict[TierName, Tier] = {
+        spec.tier: _reopen(before[spec.tier], spec) if spec.tier in kept else Tier(spec) for spec in event.tiers
+    }
     _cut_transfers(state, kept, tiers)
     state.namespace = event.namespace
     state.set_tiers(tiers)
