@@ -19,7 +19,7 @@ from typing import Self
 
 from kvbm_events.codec import decode
 from kvbm_events.jetstream import JetStreamLog
-from kvbm_events.schema import AnyEvent, TierSpec, TransferFailed
+from kvbm_events.schema import AnyEvent, TierName, TierSpec, TransferFailed
 from kvbm_nats.manager import BlockManager, Options
 from kvbm_nats.workers import WorkerMover, WorkerOptions
 from kvbm_tiers import Job, MemoryMover, Report
@@ -172,7 +172,13 @@ class Site:
             owner.close()
 
     def open(
-        self, *, ranks: int = 1, dead_after_s: float = DEAD_AFTER_S, namespace: str = NAMESPACE, **options: float
+        self,
+        *,
+        ranks: int = 1,
+        dead_after_s: float = DEAD_AFTER_S,
+        namespace: str = NAMESPACE,
+        keep: Sequence[TierName] = ("g1", "g2"),
+        **options: float,
     ) -> BlockManager:
         """The next owner."""
         self.mover = WorkerMover.connect(
@@ -182,13 +188,12 @@ class Site:
             ranks=ranks,
             options=WorkerOptions(dead_after_s=dead_after_s),
         )
-        keep = ("g1", "g2") if namespace == NAMESPACE else ()
         owner = BlockManager.open(
             self.url,
             self.instance,
             namespace=namespace,
             tiers=TIERS,
-            keep=keep,
+            keep=keep if namespace == NAMESPACE else (),
             mover=self.mover,
             options=Options(**options),
         )

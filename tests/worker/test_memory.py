@@ -122,3 +122,19 @@ def test_one_ranks_loss_is_the_blocks_loss(site, loser):
         assert {event.actor.rpartition(" ")[2] for event in events(site, owner, Evicted)} == {str(loser)}
         check_next(site, owner)
         assert registered(owner) == [4, 4]
+
+
+def test_a_worker_with_new_memory_proves_quiet_what_its_predecessor_left_over_an_owners_restart(site, tmp_path):
+    folders = [tmp_path / name for name in ("before", "after")]
+    for folder in folders:
+        folder.mkdir()
+    with site.open() as owner, WorkerProcess(site.url, site.instance, folders[0], steps="copy") as worker:
+        worker.hear("ready")
+        site.offload(owner)
+        worker.hear("submitted")
+    with site.open() as owner:
+        assert owner.status().tiers[1].quarantined == 4
+        with WorkerProcess(site.url, site.instance, folders[1]) as worker:
+            worker.hear("ready")
+            settle(owner)
+            check_next(site, owner)

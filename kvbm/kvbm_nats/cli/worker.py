@@ -82,7 +82,7 @@ def worker(
     specs = parse_plan(tiers)
     media = (in_folder(folder) if folder else {}) | parse_media(store)
     with _memory(specs, media, preset(layout), block_bytes, namespace) as (mover, openings):
-        held = tuple(_held(spec, openings.get(spec.tier)) for spec in specs)
+        held = tuple(held_tier(spec, openings.get(spec.tier)) for spec in specs)
         plan = WorkerPlan(instance=given.instance, namespace=namespace, rank=rank, ranks=ranks, tiers=held)
         _run(Worker(given.nats_url, plan, mover, options), plan)
 
@@ -99,7 +99,8 @@ def _memory(
         yield stack.mover, stack.openings
 
 
-def _held(spec: TierSpec, opening: Opening | None) -> HeldTier:
+def held_tier(spec: TierSpec, opening: Opening | None) -> HeldTier:
+    """A tier as the worker tells it to its owner; without an opening it begins and ends with the worker."""
     if opening is None:
         return HeldTier(tier=spec.tier, capacity=spec.capacity)
     return HeldTier(
