@@ -15,7 +15,7 @@ from kvbm_events.schema.errors import KvbmError, LogUnavailable
 from kvbm_nats.manager import BlockManager
 from kvbm_nats.publisher import Publisher
 from kvbm_statemachine import State
-from kvbm_tiers import Job, Memory, Report
+from kvbm_tiers import Deletion, Job, Memory, Report
 
 
 class OwnerAlive(KvbmError):
@@ -109,6 +109,9 @@ class _Nobody:
 
     def cancel(self, transfer: str) -> None:
         """See `Mover.cancel`."""
+
+    def forget(self, deletion: Deletion) -> None:
+        """See `Mover.forget`: objects that stay are orphans, which are found by their names."""
 
     def close(self) -> None:
         """See `Mover.close`."""

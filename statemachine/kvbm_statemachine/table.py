@@ -19,7 +19,7 @@ class SlotState(IntEnum):
     REGISTERED = 2
     """full and matchable; held while a request or transfer refers to it, else cached"""
     CONDEMNED = 3
-    """evicted because its bytes are not there, while somebody refers to it: not matchable, free when the last one lets go"""
+    """evicted as lost while somebody still refers to it: not matchable, free when the last one lets go"""
     QUARANTINED = 4
     """a transfer that is over may still write here: free when its mover is known to have stopped"""
 
@@ -51,7 +51,7 @@ class Step:
     MATCHED = Transition(_REGISTERED, _REGISTERED, "Matched, …Started (source)")
     UNHELD = Transition(_REGISTERED, _REGISTERED, "Released, …Completed, …Failed (source)")
     EVICTED = Transition(_REGISTERED, _FREE, "Evicted")
-    CONDEMNED = Transition(_REGISTERED, _CONDEMNED, "Evicted (bytes gone, held)")
+    CONDEMNED = Transition(_REGISTERED, _CONDEMNED, "Evicted (lost, held)")
     LAST_UNHELD = Transition(_CONDEMNED, _FREE, "Released, …Completed, …Failed (last holder)")
 
 

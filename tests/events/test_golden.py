@@ -95,10 +95,14 @@ MINIMAL: list[AnyEvent] = [
     Attached(**HEAD, rank=0, holder="5b1c7a8e90ad4f31", contents=[Contents(tier="g3", name="d20f0a1b")]),
 ]
 GROWN: list[AnyEvent] = [
-    structs.replace(event, checksums="fedcba9876543210" + "0" * 16)
-    for event in FULL
-    if isinstance(event, TransferStarted)
-] + [structs.replace(event, actor="operator ann") for event in FULL if isinstance(event, TransferFailed)]
+    *(
+        structs.replace(event, checksums="fedcba9876543210" + "0" * 16)
+        for event in FULL
+        if isinstance(event, TransferStarted)
+    ),
+    structs.replace(FULL[0], tiers=[structs.replace(SPECS[0], priority_min=60), SPECS[1]]),
+    *(structs.replace(event, actor="operator ann") for event in FULL if isinstance(event, TransferFailed)),
+]
 FILES = {"events.jsonl": FULL, "events_minimal.jsonl": MINIMAL, "events_grown.jsonl": GROWN}
 NEWEST = {type(event): event for event in [*FULL, *GROWN]}
 CASES = [

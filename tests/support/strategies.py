@@ -71,7 +71,7 @@ def _failed(cls) -> st.SearchStrategy[AnyEvent]:
     )
 
 
-_specs = st.builds(TierSpec, tier=TIER_NAMES, capacity=COUNTS, policy=NAMES, seen_min=COUNTS)
+_specs = st.builds(TierSpec, tier=TIER_NAMES, capacity=COUNTS, policy=NAMES, seen_min=COUNTS, priority_min=COUNTS)
 _found = st.builds(Found, tier=TIER_NAMES, blocks=COUNTS, last=KEYS)
 _contents = st.lists(
     st.builds(Contents, tier=TIER_NAMES, name=st.text(min_size=1, max_size=20), why=TEXT),

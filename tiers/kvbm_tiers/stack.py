@@ -27,7 +27,16 @@ class Stack:
     """
 
     def __init__(
-        self, plan: Iterable[TierSpec], layout: Layout, namespace: str, media: Media, *, reset: bool = False
+        self,
+        plan: Iterable[TierSpec],
+        layout: Layout,
+        namespace: str,
+        media: Media,
+        *,
+        instance: str = "default",
+        rank: int = 0,
+        ranks: int = 1,
+        reset: bool = False,
     ) -> None:
         """Open the tiers, or make them.
 
@@ -36,11 +45,15 @@ class Stack:
             layout: of a block in every tier
             namespace: whose blocks they are
             media: by tier, where its blocks lie; g1 lies in the process if not said
+            instance: whose blocks they are; object storage keeps instances apart by it
+            rank: which slice of every block they are, from 0
+            ranks: how many slices there are
             reset: start empty, whatever is there
 
         Raises:
             InvalidCommand: a tier has no medium, or one that there is not.
             NamespaceMismatch, StoreBusy, StoreFull, StoreDamaged: see `survivor.claim`.
+            StoreUnavailable, ObstoreUnavailable: object storage cannot be reached.
         """
         self.stores: dict[TierName, Store] = {}
         self.openings: dict[TierName, Opening] = {}
@@ -54,10 +67,13 @@ class Stack:
                         layout=layout,
                         namespace=namespace,
                         reset=reset,
+                        instance=instance,
+                        rank=rank,
+                        ranks=ranks,
                     )
                 )
                 self.stores[spec.tier], self.openings[spec.tier] = store, opening or _begun_now()
-            self.mover = _StackMover(open_mover(self.stores), _memory(self.openings))
+            self.mover = _StackMover(open_mover(self.stores), _memory(self.openings, rank))
         except BaseException:
             self._close_stores()
             raise
@@ -101,9 +117,9 @@ def _begun_now() -> Opening:
     return Opening(state="reset", why="it is memory of this process", incarnation=secrets.token_hex(8))
 
 
-def _memory(openings: Mapping[TierName, Opening]) -> Memory:
+def _memory(openings: Mapping[TierName, Opening], rank: int) -> Memory:
     return Memory(
-        rank=0,
+        rank=rank,
         holder=f"process {os.getpid()}",
         contents=[Contents(tier=tier, name=each.incarnation, why=each.why) for tier, each in openings.items()],
     )

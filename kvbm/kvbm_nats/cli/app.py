@@ -40,6 +40,9 @@ app.command("kvbm_nats.cli.fsck:fsck", name="fsck", help="Is what the log says o
 app.command(
     "kvbm_nats.cli.quarantine:quarantine", name="quarantine", help="Slots that a lost mover may still write to."
 )
+app.command(
+    "kvbm_nats.cli.what_if:what_if", name="what-if", help="Recorded requests under other plans: hits, bytes, picture."
+)
 app.command("kvbm_nats.cli.traffic:traffic", name="traffic", help="Play generated traffic against a service.")
 app.command(trace)
 trace.command("kvbm_nats.cli.trace_run:run", name="run", help="Play a trace through an owner or a service.")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvbm_events.schema import MAX_BLOCKS, Evicted, EvictReason, TierName, check_keys, to_runs
+from kvbm_events.schema import LOST, MAX_BLOCKS, Evicted, EvictReason, TierName, check_keys, to_runs
 from kvbm_events.schema.errors import BlockHeld, InvalidCommand
 from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.decide.desk import Desk
-from kvbm_statemachine.effects.evictions import BYTES_GONE
 from kvbm_statemachine.lineage import Chain
 from kvbm_statemachine.tier import Tier
 
@@ -16,12 +15,12 @@ from kvbm_statemachine.tier import Tier
 def evict(desk: Desk, tier: TierName, keys: Sequence[str], *, reason: EvictReason, actor: str) -> int:
     """Evict these blocks and all that stand on them; how many that were. Keys that are not there are passed over.
 
-    Blocks that are corrupt, or whose memory was reset, go even while they are held: they cannot be matched any more, and
-    their slots become free when the last holder lets go. Of an observed tier the engine has evicted these blocks and no others, in this order and for
-    whatever reason: that is recorded as it is.
+    Blocks that are lost (corrupt, gone, or their memory was reset) go even while they are held: they cannot be matched any more,
+    and their slots become free when the last holder lets go. Of an observed tier the engine has evicted these blocks and no
+    others, in this order and for whatever reason: that is recorded as it is.
 
     Raises:
-        BlockHeld: a request or transfer uses one of them (unless its bytes are gone); nothing was evicted.
+        BlockHeld: a request or transfer uses one of them (unless they are lost); nothing was evicted.
         InvalidCommand, UnknownTier: as they say.
     """
     place = desk.state.tier(tier)
@@ -57,7 +56,7 @@ def _decided(tier: Tier, keys: Sequence[str], reason: EvictReason) -> list[Colum
     if reason == "capacity":
         raise InvalidCommand("eviction for capacity", why="only an allocation decides that", hint="use operator")
     parts = _with_descendants(tier, keys)
-    if reason not in BYTES_GONE and (held := _held(tier, parts)):
+    if reason not in LOST and (held := _held(tier, parts)):
         raise BlockHeld(
             f"block {held} of {tier.name} is in use",
             why="a request or a transfer holds it, or a block that stands on it",
