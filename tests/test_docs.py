@@ -20,6 +20,7 @@ COMMANDS = [
     ["worker"],
     ["fsck"],
     ["quarantine"],
+    ["status"],
     ["project"],
     ["replay"],
     ["what-if"],

@@ -101,6 +101,7 @@ GROWN: list[AnyEvent] = [
         if isinstance(event, TransferStarted)
     ),
     structs.replace(FULL[0], tiers=[structs.replace(SPECS[0], priority_min=60), SPECS[1]]),
+    structs.replace(next(event for event in FULL if isinstance(event, Evicted)), reason="gone"),
     *(structs.replace(event, actor="operator ann") for event in FULL if isinstance(event, TransferFailed)),
 ]
 FILES = {"events.jsonl": FULL, "events_minimal.jsonl": MINIMAL, "events_grown.jsonl": GROWN}

@@ -50,8 +50,7 @@ class Site:
         self.content.fill(slots, keys)
         owner.register("r", slots, keys)
         owner.release("r")
-        while owner.state.transfers:
-            assert owner.wait_transfers([*owner.state.transfers])
+        assert owner.settle()
 
     def damage(self, name: str, *slots: int) -> None:
         """Turn a byte of these slots over."""

@@ -65,7 +65,7 @@ async def test_blocks_with_other_bytes_are_named_and_a_repair_evicts_them_and_no
     with site.owner() as owner:
         for keys in PROMPTS:
             owner.match("r", keys)
-            owner.wait_transfers(owner.onboard("r", keys, source="g2"))
+            assert owner.wait([owner.onboard("r", keys, source="g2")])
             site.content.check(owner.resident(keys), keys)
             owner.release("r")
         assert (site.content.verified, site.content.wrong) == (BLOCKS, [])

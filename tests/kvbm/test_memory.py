@@ -34,8 +34,7 @@ def open_owner(log, tmp_path):
 def fill(owner):
     owner.register("r", owner.allocate("r", len(KEYS)), KEYS)
     owner.release("r")
-    assert owner.wait_transfers([*owner.state.transfers])
-    assert owner.wait_transfers([*owner.state.transfers])
+    assert owner.settle()
 
 
 def found(owner):

@@ -52,7 +52,7 @@ def under_way():
     """Three blocks on their way from g1 to slots 0 to 2 of g2; the second one has arrived, the third is in doubt."""
     desk, events = desk_of(spec("g1", 8), spec("g2", 8))
     put(desk, KEYS)
-    (started,) = offload(desk, "g1", "g2", KEYS, deadline_us=9)
+    started = offload(desk, "g1", "g2", KEYS, deadline_us=9)
     complete_transfer(desk, started.transfer, slots=[1])
     fail_transfer(desk, started.transfer, slots=[2], reason="x", stopped=False)
     return desk, events, started.transfer
@@ -178,9 +178,9 @@ def test_what_was_under_way_from_or_to_memory_that_was_reset_has_failed():
     put(desk, KEYS)
     other = prefix([3, 3])
     register(desk, "g3", "r", allocate(desk, "g3", "r", 2), other)
-    (up,) = onboard(desk, "g3", "g2", other, request="r", deadline_us=9)
-    (down,) = offload(desk, "g1", "g3", KEYS, deadline_us=9)
-    (away,) = offload(desk, "g1", "g2", KEYS, deadline_us=9)
+    up = onboard(desk, "g3", "g2", other, request="r", deadline_us=9)
+    down = offload(desk, "g1", "g3", KEYS, deadline_us=9)
+    away = offload(desk, "g1", "g2", KEYS, deadline_us=9)
     events.clear()
     attach(desk, rank=0, holder="w2", contents=told(name="y") + told("g1"))
     failed = {event.transfer: event for event in events if isinstance(event, TransferFailed)}

@@ -34,20 +34,16 @@ class Stack:
         media: Media,
         *,
         instance: str = "default",
-        rank: int = 0,
-        ranks: int = 1,
         reset: bool = False,
     ) -> None:
         """Open the tiers, or make them.
 
         Args:
             plan: the tiers
-            layout: of a block in every tier
+            layout: of a block, or of a rank's slice of it, in every tier
             namespace: whose blocks they are
             media: by tier, where its blocks lie; g1 lies in the process if not said
             instance: whose blocks they are; object storage keeps instances apart by it
-            rank: which slice of every block they are, from 0
-            ranks: how many slices there are
             reset: start empty, whatever is there
 
         Raises:
@@ -68,12 +64,10 @@ class Stack:
                         namespace=namespace,
                         reset=reset,
                         instance=instance,
-                        rank=rank,
-                        ranks=ranks,
                     )
                 )
                 self.stores[spec.tier], self.openings[spec.tier] = store, opening or _begun_now()
-            self.mover = _StackMover(open_mover(self.stores), _memory(self.openings, rank))
+            self.mover = _StackMover(open_mover(self.stores), _memory(self.openings))
         except BaseException:
             self._close_stores()
             raise
@@ -117,9 +111,9 @@ def _begun_now() -> Opening:
     return Opening(state="reset", why="it is memory of this process", incarnation=secrets.token_hex(8))
 
 
-def _memory(openings: Mapping[TierName, Opening], rank: int) -> Memory:
+def _memory(openings: Mapping[TierName, Opening]) -> Memory:
     return Memory(
-        rank=rank,
+        rank=0,
         holder=f"process {os.getpid()}",
         contents=[Contents(tier=tier, name=each.incarnation, why=each.why) for tier, each in openings.items()],
     )
