@@ -20,6 +20,7 @@ from kvbm_tiers.job_book import wall_clock_us
 from kvbm_tiers.layout import Layout
 from kvbm_tiers.memory import anonymous
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
+from kvbm_tiers.remote import NixlUcxMover
 from kvbm_tiers.routed_mover import open_mover
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
@@ -44,6 +45,10 @@ KINDS: dict[str, tuple[TierName, TierName]] = {
     "nixl uring g3-g2": ("g3", "g2"),
     "nixl uring g1-g3": ("g1", "g3"),
     "nixl uring g3-g1": ("g3", "g1"),
+    "ucx g1-g3": ("g1", "g3"),
+    "ucx g2-g3": ("g2", "g3"),
+    "ucx g3-g1": ("g3", "g1"),
+    "ucx g3-g2": ("g3", "g2"),
     "routed g1-g2": ("g1", "g2"),
     "routed g3-g1": ("g3", "g1"),
 }
@@ -71,8 +76,16 @@ def open_stores(folder: Path, layout: Layout, capacity: int = CAPACITY) -> dict[
 class Rig:
     """A mover, the two tiers that it moves between, and their bytes."""
 
-    def __init__(self, kind: str, folder: Path, layout: Layout, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self,
+        kind: str,
+        folder: Path,
+        layout: Layout,
+        capacity: int = CAPACITY,
+        open_remote: Callable[[], Store] | None = None,
+    ) -> None:
         self.kind, self.layout, self.capacity, self.clock = kind, layout, capacity, Clock()
+        self._open_remote = open_remote
         self.source, self.tier = KINDS[kind]
         self.stores: dict[TierName, Store] = {}
         self.mover: Mover = self._open(folder)
@@ -87,6 +100,11 @@ class Rig:
         if self.kind.startswith("thread"):
             return ThreadMover(self.stores, now_us=self.clock)
         try:
+            if self.kind.startswith("ucx"):
+                assert self._open_remote
+                self.stores["g3"].close()
+                self.stores["g3"] = self._open_remote()
+                return NixlUcxMover(self.stores, "g3", now_us=self.clock)
             return NixlPosixMover(self.stores, engine="uring" if "uring" in self.kind else "aio", now_us=self.clock)
         except NixlUnavailable as error:
             for store in self.stores.values():

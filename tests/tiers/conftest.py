@@ -1,10 +1,13 @@
-"""What tests of the tiers share: a disk that is full soon."""
+"""What tests of the tiers share: a disk that is full soon, and a memory host."""
 
 import os
 import shutil
 import subprocess
 
 import pytest
+
+from support.memory_hosts import MemoryProcess
+from support.movers import CAPACITY
 
 SMALL_BYTES = 256 << 10
 
@@ -25,3 +28,10 @@ def small_disk(tmp_path):
         pytest.skip(f"NOT TESTED: a full disk; mounting failed: {made.stderr.strip()}")
     yield folder
     subprocess.run([shutil.which("umount"), "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def memory_host(nats_url, tmp_path_factory):
+    """A memory host that tests claim one after the other, each from its beginning."""
+    with MemoryProcess(nats_url, tmp_path_factory.mktemp("memory"), capacity=CAPACITY) as host:
+        yield host

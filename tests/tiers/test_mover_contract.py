@@ -13,9 +13,16 @@ from support.movers import CAPACITY, KINDS, PATIENCE_S, Rig
 LAYOUT = preset("tiny")
 
 
+def open_rig(request, folder):
+    def open_remote():
+        return request.getfixturevalue("memory_host").open(reset=True)
+
+    return Rig(request.param, folder, LAYOUT, open_remote=open_remote)
+
+
 @pytest.fixture(params=KINDS)
 def rig(request, tmp_path):
-    rig = Rig(request.param, tmp_path, LAYOUT)
+    rig = open_rig(request, tmp_path)
     yield rig
     rig.close()
 
@@ -128,7 +135,7 @@ def test_closing_with_jobs_under_way_ends_and_reports_no_more(rig):
 @pytest.fixture(params=[kind for kind in KINDS if not kind.startswith("memory")])
 def late_rig(request, tmp_path):
     """A mover that minds deadlines, with a clock to set forward; one that is done on submission is never late."""
-    rig = Rig(request.param, tmp_path, LAYOUT)
+    rig = open_rig(request, tmp_path)
     yield rig
     rig.close()
 

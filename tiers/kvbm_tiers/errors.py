@@ -6,7 +6,9 @@ KvbmError
 ├── StoreError
 │   ├── StoreBusy          another process has it
 │   ├── StoreFull          there is not enough room for it
-│   └── StoreDamaged       it is missing, too short, or cannot be read
+│   ├── StoreDamaged       it is missing, too short, or cannot be read
+│   ├── MemoryUnavailable  the host of a remote memory does not answer
+│   └── SessionOver        the session with the host of a remote memory broke
 └── NixlUnavailable        NIXL is not installed, or does not start here
 """
 
@@ -29,6 +31,14 @@ class StoreFull(StoreError):
 
 class StoreDamaged(StoreError):
     """The file, or the sidecar that says what is in it, is not as it was left."""
+
+
+class MemoryUnavailable(StoreError):
+    """The host of a remote memory is not there, or does not answer in time."""
+
+
+class SessionOver(StoreError):
+    """The session with the host of a remote memory broke. What was under way may still be written until the next one."""
 
 
 class NixlUnavailable(KvbmError):

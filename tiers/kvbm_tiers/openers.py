@@ -14,6 +14,8 @@ from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.layout import Layout
 from kvbm_tiers.medium import Medium
+from kvbm_tiers.remote.keeper import LinkOptions
+from kvbm_tiers.remote.store import RemoteMemory
 from kvbm_tiers.store import Opening, Store
 
 
@@ -21,6 +23,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     """A tier to be opened.
 
     :ivar reset: start empty, whatever is there
+    :ivar nats_url: where a memory host is asked; empty where nobody said
     """
 
     tier: TierName
@@ -29,6 +32,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     layout: Layout
     namespace: str
     reset: bool
+    nats_url: str = ""
 
 
 Opener = Callable[[Wanted], tuple[Store, Opening | None]]
@@ -41,6 +45,7 @@ def open_store(wanted: Wanted) -> tuple[Store, Opening | None]:
     Raises:
         InvalidCommand: there is no such medium, or its URL lacks something.
         NamespaceMismatch, StoreBusy, StoreFull, StoreDamaged: see `survivor.claim`.
+        LogUnavailable, MemoryUnavailable: see `RemoteMemory`.
     """
     opener = OPENERS.get(wanted.medium.scheme)
     if opener is None:
@@ -73,8 +78,36 @@ def _survivor(kind: type[HostArena | DiskSlab], wanted: Wanted) -> tuple[Store, 
     return store, store.opening
 
 
+def _ucx(wanted: Wanted) -> tuple[Store, Opening | None]:
+    medium = wanted.medium
+    options = medium.take("dead_after_s")
+    if not medium.host or medium.path or not wanted.nats_url:
+        raise InvalidCommand(
+            f"store {wanted.tier}={medium}",
+            why="it names no memory host"
+            if wanted.nats_url
+            else "a memory host is asked over NATS, and no server is named",
+            hint=f"{wanted.tier}=ucx://NAME, as in `kvbm memory --name NAME`",
+        )
+    try:
+        habits = LinkOptions(dead_after_s=float(options.get("dead_after_s", LinkOptions().dead_after_s)))
+    except ValueError as error:
+        raise InvalidCommand(f"store {wanted.tier}={medium}", why=f"dead_after_s: {error}") from error
+    store = RemoteMemory(
+        wanted.nats_url,
+        medium.host,
+        namespace=wanted.namespace,
+        layout=wanted.layout,
+        capacity=wanted.capacity,
+        reset=wanted.reset,
+        options=habits,
+    )
+    return store, store.opening
+
+
 OPENERS: Mapping[str, Opener] = {
     "cpu": _cpu,
     "arena": lambda wanted: _survivor(HostArena, wanted),
     "slab": lambda wanted: _survivor(DiskSlab, wanted),
+    "ucx": _ucx,
 }

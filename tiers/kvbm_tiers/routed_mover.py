@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -12,6 +12,8 @@ from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.job_book import wall_clock_us
 from kvbm_tiers.mover import Job, Mover, Report
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
+from kvbm_tiers.remote.mover import NixlUcxMover
+from kvbm_tiers.remote.store import RemoteMemory
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
 
@@ -61,22 +63,40 @@ class RoutedMover:
 
 
 def open_mover(stores: Mapping[TierName, Store], *, now_us: Callable[[], int] = wall_clock_us) -> Mover:
-    """The mover between these stores: to and from disk by NIXL where it is installed, all else by threads.
+    """The mover between these stores: to and from a memory host by NIXL, to and from disk by NIXL where it is installed,
+    all else by threads.
 
     Raises:
         NamespaceMismatch: the stores are not of one layout.
+        NixlUnavailable, MemoryUnavailable: a remote memory cannot be reached.
     """
     disks = {tier for tier, store in stores.items() if isinstance(store, DiskSlab)}
-    nixl = None
-    if disks:
-        try:
-            nixl = NixlPosixMover(stores, now_us=now_us)
-        except NixlUnavailable as error:
-            logger.warning("blocks go to disk by plain reads and writes in threads, not by NIXL", why=str(error))
-    threads = ThreadMover(stores, now_us=now_us)
-    if nixl is None:
-        return threads
-    by_disk: dict[tuple[TierName, TierName], Mover] = {
-        (one, other): nixl for one in stores for other in stores if (one in disks) != (other in disks)
-    }
-    return RoutedMover(by_disk, otherwise=threads)
+    remotes = {tier for tier, store in stores.items() if isinstance(store, RemoteMemory)}
+    by_path: dict[tuple[TierName, TierName], Mover] = {}
+    opened = list[Mover]()
+    try:
+        if disks and (mover := _nixl_for_disks(stores, now_us)):
+            opened.append(mover)
+            by_path |= dict.fromkeys(_paths(stores, disks), mover)
+        for tier in remotes:
+            opened.append(NixlUcxMover(stores, tier, now_us=now_us))
+            by_path |= dict.fromkeys(_paths(stores, {tier}), opened[-1])
+        threads = ThreadMover(stores, now_us=now_us)
+    except BaseException:
+        for mover in opened:
+            mover.close()
+        raise
+    return RoutedMover(by_path, otherwise=threads) if by_path else threads
+
+
+def _paths(stores: Iterable[TierName], tiers: Collection[TierName]) -> list[tuple[TierName, TierName]]:
+    """All paths with one end among these tiers."""
+    return [(one, other) for one in stores for other in stores if (one in tiers) != (other in tiers)]
+
+
+def _nixl_for_disks(stores: Mapping[TierName, Store], now_us: Callable[[], int]) -> Mover | None:
+    try:
+        return NixlPosixMover(stores, now_us=now_us)
+    except NixlUnavailable as error:
+        logger.warning("blocks go to disk by plain reads and writes in threads, not by NIXL", why=str(error))
+        return None

@@ -1,4 +1,4 @@
-"""All tiers of an instance on this machine: a store for each, and the mover over them."""
+"""All tiers of an instance, or of one of its ranks: a store for each, and the mover over them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ class Stack:
     """
 
     def __init__(
-        self, plan: Iterable[TierSpec], layout: Layout, namespace: str, media: Media, *, reset: bool = False
+        self,
+        plan: Iterable[TierSpec],
+        layout: Layout,
+        namespace: str,
+        media: Media,
+        *,
+        reset: bool = False,
+        nats_url: str = "",
     ) -> None:
         """Open the tiers, or make them.
 
@@ -34,10 +41,12 @@ class Stack:
             namespace: whose blocks they are
             media: by tier, where its blocks lie; g1 lies in the process if not said
             reset: start empty, whatever is there
+            nats_url: where memory hosts are asked, if a tier lies in one
 
         Raises:
             InvalidCommand: a tier has no medium, or one that there is not.
             NamespaceMismatch, StoreBusy, StoreFull, StoreDamaged: see `survivor.claim`.
+            LogUnavailable, MemoryUnavailable, NixlUnavailable: a memory host cannot be reached.
         """
         self.stores: dict[TierName, Store] = {}
         self.openings: dict[TierName, Opening] = {}
@@ -51,6 +60,7 @@ class Stack:
                         layout=layout,
                         namespace=namespace,
                         reset=reset,
+                        nats_url=nats_url,
                     )
                 )
                 self.stores[spec.tier] = store

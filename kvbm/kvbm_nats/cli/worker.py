@@ -57,7 +57,7 @@ def worker(
         ranks: how many slices there are
         block_bytes: how large a block is in this rank, where there is neither folder nor store
         folder: where g2 and g3 lie, and survive the worker
-        store: where a tier lies instead, `TIER=URL`, as `g3=slab:/mnt/nvme`; again for another tier. Without folder and
+        store: where a tier lies instead, `TIER=URL`, as `g3=slab:/mnt/nvme` or `g3=ucx://NAME`; again for another tier. Without folder and
             store all tiers are memory that goes with the worker
         layout: the shape of a block in folder and stores: llama-8b, deepseek-v3, gpt-oss-20b, tiny
         heartbeat_s: how often it says that it lives
@@ -81,7 +81,7 @@ def worker(
     )
     specs = parse_plan(tiers)
     media = (in_folder(folder) if folder else {}) | parse_media(store)
-    with _memory(specs, media, preset(layout), block_bytes, namespace) as (mover, kept):
+    with _memory(specs, media, preset(layout), block_bytes, namespace, given.nats_url) as (mover, kept):
         held = tuple(HeldTier(tier=spec.tier, capacity=spec.capacity, kept=spec.tier in kept) for spec in specs)
         plan = WorkerPlan(instance=given.instance, namespace=namespace, rank=rank, ranks=ranks, tiers=held)
         _run(Worker(given.nats_url, plan, mover, options), plan)
@@ -89,13 +89,13 @@ def worker(
 
 @contextmanager
 def _memory(
-    plan: Sequence[TierSpec], media: Media, layout: Layout, block_bytes: int, namespace: str
+    plan: Sequence[TierSpec], media: Media, layout: Layout, block_bytes: int, namespace: str, nats_url: str
 ) -> Iterator[tuple[Mover, Collection[TierName]]]:
     """The mover over this rank's tiers, and the tiers that still have what was in them."""
     if not media:
         yield MemoryMover({spec.tier: spec.capacity for spec in plan}, block_bytes=block_bytes), ()
         return
-    with Stack(plan, layout, namespace, media) as stack:
+    with Stack(plan, layout, namespace, media, nats_url=nats_url) as stack:
         yield stack.mover, stack.kept
 
 
