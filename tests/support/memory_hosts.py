@@ -18,6 +18,7 @@ from kvbm_tiers.remote import LinkOptions, RemoteMemory
 
 NAMESPACE = "m=1"
 TIMEOUT_S = 60.0
+ENDED = "ended"
 HABITS = LinkOptions(heartbeat_s=0.1, dead_after_s=1.0, patience_s=20.0)
 _numbers = itertools.count(1)
 
@@ -108,9 +109,14 @@ class MemoryProcess:
         os.kill(self.pid, number)
 
     def hear(self, word: str, *, after: int = 0) -> None:
-        """Wait for a line with this word."""
+        """Wait for a line with this word; it must come before its end."""
+
+        def is_said() -> bool:
+            return any(word in line or line == ENDED for line in self.said[after:])
+
         with self._heard:
-            assert self._heard.wait_for(lambda: any(word in line for line in self.said[after:]), TIMEOUT_S), self.said
+            assert self._heard.wait_for(is_said, TIMEOUT_S), self.said
+            assert any(word in line for line in self.said[after:]), self.said
 
     def open(self, *, options: LinkOptions = HABITS, **more: object) -> RemoteMemory:
         """Claim its memory, as a worker would."""
@@ -128,7 +134,7 @@ class MemoryProcess:
                 self.said.append(line)
                 self._heard.notify_all()
         with self._heard:
-            self.said.append("ended")
+            self.said.append(ENDED)
             self._heard.notify_all()
 
     def _end(self) -> int:
@@ -139,4 +145,3 @@ class MemoryProcess:
         self._process.stderr.close()
         self._process = None
         return code
-

@@ -29,7 +29,7 @@ from kvbm_tiers.remote.processes import Neighbour
 from kvbm_tiers.remote.pusher import Pusher
 from kvbm_tiers.remote.session import Session
 
-CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 3.0
 GOODBYE_TIMEOUT_S = 2.0
 _logger = structlog.get_logger(__name__)
 
@@ -156,7 +156,7 @@ class Keeper:
 
     async def end(self, session: Session, why: str) -> None:
         """End a session on this side."""
-        await asyncio.to_thread(session.end, f"memory host {self._line.name}: {why}")
+        await asyncio.to_thread(session.end, why)
 
     async def say_goodbye(self) -> bool:
         """Let the memory go; whether it is sure that the host writes here no more."""
@@ -176,7 +176,7 @@ class Keeper:
         return not self._neighbour.is_here or self._neighbour.is_gone
 
     async def _connect(self, pusher: Pusher) -> Connected:
-        claimed = await self._line.ask("claim", self._claim, Claimed, timeout_s=CONNECT_TIMEOUT_S)
+        claimed = await self._line.ask("claim", self._claim, Claimed, timeout_s=self._options.heartbeat_s)
         question = Connect(holder=self._claim.holder, agent=pusher.metadata)
         connected = await self._line.ask("connect", question, Connected, timeout_s=CONNECT_TIMEOUT_S)
         try:

@@ -107,11 +107,11 @@ class Session:
         try:
             return future.result()
         except (CancelledError, PusherEnded) as error:
-            raise SessionOver("the session with the memory host is over", why=self.why) from error
+            raise SessionOver(f"the session with memory host {self._line.name!r} is over", why=self.why) from error
         except (NixlTransferFailed, SessionOver) as error:
             why = error.why if isinstance(error, SessionOver) else f"NIXL: {error}"
             self._loop.call_soon_threadsafe(self._break, why)
-            raise SessionOver("the session with the memory host broke", why=why) from error
+            raise SessionOver(f"the session with memory host {self._line.name!r} broke", why=why) from error
         finally:
             with self._lock:
                 self._waiting.pop(future, None)
