@@ -75,8 +75,9 @@ class RemoteSite:
     def outcome(self, transfer: str, count: int) -> tuple[set[str], int]:
         """Why blocks of a transfer failed, when nothing of it is written any more, and how many arrived."""
         reports = self.reports(lambda reports: stopped(reports, transfer) >= count)
-        arrived = sum(len(report.slots) for report in reports if not report.reason)
-        return {report.reason for report in reports if report.reason}, arrived
+        mine = [report for report in reports if report.transfer == transfer]
+        arrived = sum(len(report.slots) for report in mine if not report.reason)
+        return {report.reason for report in mine if report.reason}, arrived
 
     def wait_session(self) -> None:
         """Wait until the mover has reached its host again."""

@@ -67,6 +67,11 @@ def begin(site, way):
     return transfer
 
 
+def seem_elsewhere(site):
+    """Let the host be on another machine, as far as the mover knows: its process cannot be seen to be gone."""
+    site.remote.link._keeper._neighbour.is_here = False
+
+
 def check_in_doubt(reports, transfer):
     """All that was under way is, and only what had ended before is not."""
     doubtful = in_doubt(reports, transfer)
@@ -98,18 +103,27 @@ def check_quiet(site, way, slots=REST):
 def test_killed_in_the_middle(site, host, way):
     transfer = begin(site, way)
     host.kill()
-    if way == "up":  # its process is gone, so nobody writes here any more
-        reasons, arrived = site.outcome(transfer, len(HALF))
-        host.start()
-    else:  # until it is started again, nobody knows what becomes of its arena
-        reports = site.reports(lambda reports: reports)
-        check_in_doubt(reports, transfer)
-        host.start()
-        reasons, arrived = site.outcome(transfer, len(in_doubt(reports, transfer)))
-    assert arrived == 0
-    assert [host.name in reason for reason in reasons] == [True]
+    reasons, arrived = site.outcome(transfer, len(HALF))
+    assert (arrived, [host.name in reason for reason in reasons]) == (0, [True])
+    host.start()
     check_next(site)
     check_quiet(site, way)
+
+
+@one_transport
+def test_what_was_going_to_a_host_elsewhere_is_in_doubt_until_it_comes_back(site, host):
+    seem_elsewhere(site)
+    transfer = begin(site, "down")
+    host.kill()
+    reports = site.reports(lambda reports: reports)
+    check_in_doubt(reports, transfer)
+    waiting = site.outcome(site.up(HALF, HALF), len(HALF))
+    assert (waiting[1], ["does not answer" in reason for reason in waiting[0]]) == (0, [True])
+    assert site.mover.poll() == []
+    host.start()
+    assert site.outcome(transfer, len(in_doubt(reports, transfer)))[1] == 0
+    check_next(site)
+    check_quiet(site, "down")
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
@@ -144,7 +158,7 @@ def test_stopped_until_it_counts_as_dead(site, host, way):
 
 @one_transport
 def test_a_stopped_host_of_another_machine_is_fenced_off(site, host):
-    site.remote.link._keeper._neighbour.is_here = False
+    seem_elsewhere(site)
     transfer = begin(site, "up")
     host.signal(signal.SIGSTOP)
     reasons, arrived = site.outcome(transfer, len(HALF))

@@ -3,8 +3,9 @@
 A session that breaks, or whose host falls silent, is ended here at once, and the next one is asked for until there is one.
 What the ended one had under way is *in doubt* until it is known that nobody writes it any more:
 
-* at the host: when it has answered the next `Connect`, or refuses this user. It has ended the session on its side;
-* here: the same, or the agent here has ended, and the host is on another machine, or a process of this one that is gone.
+* when the host has answered the next `Connect`, or refuses this user: it has ended the session on its side;
+* when its process was on this machine and is gone, since the agent here has ended too;
+* here, but not at the host, when it is on another machine: the end of the agent here closed its way in.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ class Keeper:
 
     def _settle(self, *, is_answered: bool) -> None:
         """Tell who waits for it that nothing of the sessions before this one is written any more, where that is known."""
-        if is_answered:
+        if is_answered or self._neighbour.is_gone:
             self._doubts.settle(self._number - 1, here=False)
         if is_answered or self._is_harmless:
             self._doubts.settle(self._number - 1, here=True)
