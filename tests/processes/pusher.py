@@ -30,9 +30,9 @@ def main(size):
                 pusher.meet(bytes.fromhex(metadata)).result()
             case ["push", address]:
                 places = range(0, size, PIECE)
-                there = [(int(address) + at, PIECE, 0) for at in places]
+                here, there = ([start + at for at in places] for start in (mine, int(address)))
                 try:
-                    pusher.push([(mine + at, PIECE, 0) for at in places], there).result()
+                    pusher.push(here, there, PIECE).result()
                     say("done")
                 except NixlTransferFailed as error:
                     say("failed", error)

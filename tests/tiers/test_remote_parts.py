@@ -132,8 +132,8 @@ class StillPusher:
         done.set_result(None)
         return done
 
-    def push(self, mine, theirs):
-        self.pushes.append((mine, theirs))
+    def push(self, mine, theirs, size):
+        self.pushes.append((mine, theirs, size))
         self.began.set()
         return Future()
 
@@ -147,9 +147,8 @@ async def test_a_push_that_is_asked_for_again_is_done_once(monkeypatch):
     question = Push(session=session.id, number=1, slots=[2, 0], addresses=[64, 32])
     asked = [asyncio.create_task(session.push(question)) for _ in range(3)]
     await session._pusher.began.wait()
-    size = layout.block_bytes
-    mine = [((1 << 20) + 2 * layout.slot_bytes, size, 0), (1 << 20, size, 0)]
-    assert session._pusher.pushes == [(mine, [(64, size, 0), (32, size, 0)])]
+    mine = [(1 << 20) + 2 * layout.slot_bytes, 1 << 20]
+    assert session._pusher.pushes == [(mine, [64, 32], layout.block_bytes)]
     for number in range(2, 20):
         more = Push(session=session.id, number=number, slots=[0], addresses=[0])
         asked.append(asyncio.create_task(session.push(more)))

@@ -12,7 +12,7 @@ import pytest
 from kvbm_tiers import nixl_agent
 from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.memory import address_of, anonymous
-from kvbm_tiers.nixl_agent import NixlTransferFailed, load_nixl
+from kvbm_tiers.nixl_agent import Far, NixlTransferFailed, load_nixl
 from kvbm_tiers.remote.pusher import Pusher, PusherEnded
 from kvbm_tiers.remote.ucx_agent import PROGRESS_PAUSE_US, UcxAgent, _Patient
 from support.remote import wait_until
@@ -73,8 +73,8 @@ def pusher(peer, memory):
     pusher.end()
 
 
-def rows(address):
-    return [(address + at, PIECE, 0) for at in range(0, SIZE, PIECE)]
+def places(address):
+    return [address + at for at in range(0, SIZE, PIECE)]
 
 
 def test_what_is_pushed_is_there(peer, memory, pusher):
@@ -83,7 +83,7 @@ def test_what_is_pushed_is_there(peer, memory, pusher):
     assert peer.hear() == "done"
     assert memory == b"\1" * SIZE
     memory[:] = b"\2" * SIZE
-    pusher.push(rows(address_of(memory)), rows(peer.address)).result()
+    pusher.push(places(address_of(memory)), places(peer.address), PIECE).result()
     peer.tell("count", 2)
     assert peer.hear() == str(SIZE // PIECE)
 
@@ -100,24 +100,24 @@ def test_after_its_end_nothing_that_is_on_its_way_lands(peer, memory, pusher):
 
 
 def test_what_was_under_way_at_its_end_has_failed(peer, memory, pusher):
-    pusher.push(rows(address_of(memory))[:1], rows(peer.address)[:1]).result()
+    pusher.push([address_of(memory)], [peer.address], PIECE).result()
     peer.process.send_signal(signal.SIGSTOP)
-    under_way = [pusher.push(rows(address_of(memory)), rows(peer.address)) for _ in range(3)]
+    under_way = [pusher.push(places(address_of(memory)), places(peer.address), PIECE) for _ in range(3)]
     pusher.end()
-    later = pusher.push(rows(address_of(memory)), rows(peer.address))
+    later = pusher.push([address_of(memory)], [peer.address], PIECE)
     assert [type(future.exception(60)) for future in (*under_way, later)] == [PusherEnded] * 4
 
 
 def test_a_push_to_who_is_gone_fails(peer, memory, pusher):
-    pusher.push(rows(address_of(memory))[:1], rows(peer.address)[:1]).result()
+    pusher.push([address_of(memory)], [peer.address], PIECE).result()
     peer.process.kill()
     with pytest.raises(NixlTransferFailed, match="nixl"):
-        pusher.push(rows(address_of(memory)), rows(peer.address)).result(60)
+        pusher.push(places(address_of(memory)), places(peer.address), PIECE).result(60)
 
 
 def test_a_push_beside_the_peers_memory_is_refused(peer, memory, pusher):
     with pytest.raises(NixlTransferFailed):
-        pusher.push([(address_of(memory), PIECE, 0)], [(peer.address + SIZE, PIECE, 0)]).result(60)
+        pusher.push([address_of(memory)], [peer.address + SIZE], PIECE).result(60)
 
 
 def test_bytes_that_are_no_agents_metadata_are_refused(pusher):
@@ -129,7 +129,7 @@ def test_its_end_lets_go_of_nixl_even_where_errors_are_kept(memory):
     agent = UcxAgent("test-kept", [(address_of(memory), SIZE, 0)])
     inner = weakref.ref(agent._agent.agent)
     with pytest.raises(NixlTransferFailed) as kept:
-        agent.post("nobody", [(address_of(memory), PIECE, 0)], [(address_of(memory), PIECE, 0)])
+        agent.post("WRITE", [(address_of(memory), PIECE, 0)], [Far(address_of(memory) + SIZE, PIECE)])
     agent.end([])
     assert inner() is None
     assert kept.value.__cause__

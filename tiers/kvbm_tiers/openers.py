@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.layout import Layout
 from kvbm_tiers.medium import Medium
+from kvbm_tiers.mover import OBJECT_TIER
+from kvbm_tiers.objects import Bucket, Names, Place, open_client
 from kvbm_tiers.remote.keeper import LinkOptions
 from kvbm_tiers.remote.store import RemoteMemory
 from kvbm_tiers.store import Opening, Store
@@ -23,6 +26,9 @@ class Wanted(Struct, frozen=True, kw_only=True):
     """A tier to be opened.
 
     :ivar reset: start empty, whatever is there
+    :ivar instance: whose blocks they are
+    :ivar rank: which slice of every block, from 0
+    :ivar ranks: how many slices there are
     :ivar nats_url: where a memory host is asked; empty where nobody said
     """
 
@@ -32,6 +38,9 @@ class Wanted(Struct, frozen=True, kw_only=True):
     layout: Layout
     namespace: str
     reset: bool
+    instance: str
+    rank: int = 0
+    ranks: int = 1
     nats_url: str = ""
 
 
@@ -45,7 +54,8 @@ def open_store(wanted: Wanted) -> tuple[Store, Opening | None]:
     Raises:
         InvalidCommand: there is no such medium, or its URL lacks something.
         NamespaceMismatch, StoreBusy, StoreFull, StoreDamaged: see `survivor.claim`.
-        LogUnavailable, MemoryUnavailable: see `RemoteMemory`.
+        StoreUnavailable, ObstoreUnavailable: object storage cannot be reached.
+        LogUnavailable, MemoryUnavailable: a memory host cannot be reached.
     """
     opener = OPENERS.get(wanted.medium.scheme)
     if opener is None:
@@ -78,6 +88,29 @@ def _survivor(kind: type[HostArena | DiskSlab], wanted: Wanted) -> tuple[Store, 
     return store, store.opening
 
 
+def _bucket(wanted: Wanted) -> tuple[Store, Opening | None]:
+    if wanted.tier != OBJECT_TIER:
+        raise InvalidCommand(
+            f"store {wanted.tier}={wanted.medium}",
+            why="objects are named by their blocks' keys, which only g4's are",
+            hint=f"{OBJECT_TIER}={wanted.medium}",
+        )
+    place = Place.of(wanted.medium)
+    names = Names.of(
+        place.prefix, wanted.namespace, wanted.layout, wanted.instance, rank=wanted.rank, ranks=wanted.ranks
+    )
+    bucket = Bucket(
+        open_client(place),
+        names,
+        place,
+        namespace=wanted.namespace,
+        layout=wanted.layout,
+        capacity=wanted.capacity,
+        reset=wanted.reset,
+    )
+    return bucket, bucket.opening
+
+
 def _ucx(wanted: Wanted) -> tuple[Store, Opening | None]:
     medium = wanted.medium
     options = medium.take("dead_after_s")
@@ -89,10 +122,9 @@ def _ucx(wanted: Wanted) -> tuple[Store, Opening | None]:
             else "a memory host is asked over NATS, and no server is named",
             hint=f"{wanted.tier}=ucx://NAME, as in `kvbm memory --name NAME`",
         )
-    try:
-        habits = LinkOptions(dead_after_s=float(options.get("dead_after_s", LinkOptions().dead_after_s)))
-    except ValueError as error:
-        raise InvalidCommand(f"store {wanted.tier}={medium}", why=f"dead_after_s: {error}") from error
+    text = options.get("dead_after_s", f"{LinkOptions().dead_after_s}")
+    if not re.fullmatch(r"\d+(\.\d+)?", text):
+        raise InvalidCommand(f"store {wanted.tier}={medium}", why=f"dead_after_s={text} is no number of seconds")
     store = RemoteMemory(
         wanted.nats_url,
         medium.host,
@@ -100,7 +132,7 @@ def _ucx(wanted: Wanted) -> tuple[Store, Opening | None]:
         layout=wanted.layout,
         capacity=wanted.capacity,
         reset=wanted.reset,
-        options=habits,
+        options=LinkOptions(dead_after_s=float(text)),
     )
     return store, store.opening
 
@@ -110,4 +142,6 @@ OPENERS: Mapping[str, Opener] = {
     "arena": lambda wanted: _survivor(HostArena, wanted),
     "slab": lambda wanted: _survivor(DiskSlab, wanted),
     "ucx": _ucx,
+    "s3": _bucket,
+    "az": _bucket,
 }

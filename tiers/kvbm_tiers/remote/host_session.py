@@ -59,10 +59,9 @@ class HostSession:
         self._pusher.end()
 
     async def _push(self, question: Push) -> None:
-        size, slot_bytes, base = self._arena.layout.block_bytes, self._arena.layout.slot_bytes, self._arena.address
-        mine = [(base + slot * slot_bytes, size, 0) for slot in question.slots]
-        theirs = [(address, size, 0) for address in question.addresses]
+        layout = self._arena.layout
+        mine = [self._arena.address + slot * layout.slot_bytes for slot in question.slots]
         try:
-            await asyncio.wrap_future(self._pusher.push(mine, theirs))
+            await asyncio.wrap_future(self._pusher.push(mine, question.addresses, layout.block_bytes))
         except (NixlTransferFailed, PusherEnded) as error:
             raise SessionOver("a push from the memory host failed", why=str(error) or "the session ended") from error

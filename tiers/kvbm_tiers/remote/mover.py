@@ -60,12 +60,11 @@ class NixlUcxMover(Booked):
         """
         remote = stores[tier]
         assert isinstance(remote, RemoteMemory)  # noqa: S101 - that is what `tier` says
-        self._stores, self._tier, self._remote, self._patience_s = dict(stores), tier, remote, patience_s
+        self._tier, self._remote, self._patience_s = tier, remote, patience_s
         layout = one_layout(stores.values())
         count = min(BATCH_BLOCKS_MAX, max(BATCH_BLOCKS_MIN, BATCH_BYTES // layout.slot_bytes))
-        super().__init__(
-            JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
-        )
+        book = JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
+        super().__init__(book, stores)
         arenas = [store.memory for store in stores.values() if isinstance(store, HostArena)]
         remote.connect(arenas, [count * layout.slot_bytes] * LANES)
         self._syncer = Syncer(self._book, self._stores)
@@ -76,7 +75,7 @@ class NixlUcxMover(Booked):
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
         known = {job.source, job.tier} <= self._stores.keys() and (job.source == self._tier) != (job.tier == self._tier)
-        self._book.submit(job, "" if known else f"this mover has no path from {job.source} to {job.tier}")
+        self._take_job(job, "" if known else f"this mover has no path from {job.source} to {job.tier}")
 
     def close(self) -> None:
         """See `Mover.close`. What does not end is ended with the remote memory, which is closed afterwards."""
@@ -98,15 +97,15 @@ class NixlUcxMover(Booked):
                 self._move(batch, session, session.bounces[lane])
 
     def _move(self, batch: Batch, session: Session, bounce: memoryview) -> None:
-        is_push = batch.job.tier == self._tier
-        near = self._stores[batch.job.source if is_push else batch.job.tier]
-        flight = RemoteFlight(batch, near, self._remote, bounce, is_push=is_push)
+        is_write = batch.job.tier == self._tier
+        near = self._stores[batch.job.source if is_write else batch.job.tier]
+        flight = RemoteFlight(batch, near, self._remote, is_write=is_write, bounce=bounce)
         try:
             outcomes = [] if batch.is_given_up else flight.fly(session)
         except SessionOver as error:
             self._book.give_up(batch, str(error))
             # Whoever is still waiting for it keeps its memory: the bounce is the session's, and stays with the flight.
-            self._remote.link.doubts.add(session.number, lambda: self._settle(flight), here=not is_push)
+            self._remote.link.doubts.add(session.number, lambda: self._settle(flight), here=not is_write)
         except KvbmError as error:  # the host refused it, and nothing has begun
             self._finish(batch, [Outcome(reason=reason_of(error))] * len(batch.blocks))
         else:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kvbm_tiers.memory import address_of
-from kvbm_tiers.nixl_agent import NixlTransferFailed, Row
+from kvbm_tiers.nixl_agent import Far, Handle, NixlTransferFailed
 from kvbm_tiers.remote.ucx_agent import UcxAgent
 
 POLL_MIN_S, POLL_MAX_S = 50e-6, 200e-6
@@ -25,7 +25,7 @@ class PusherEnded(Exception):
 
 
 class _Order(NamedTuple):
-    begin: Callable[[UcxAgent], Any]
+    begin: Callable[[UcxAgent], Handle | None]
     done: Future[None]
 
 
@@ -41,7 +41,7 @@ class Pusher:
         Raises:
             NixlUnavailable: NIXL is not installed, or does not start.
         """
-        self._memories, self._peer = memories, ""
+        self._memories = memories
         self._orders = SimpleQueue[_Order | None]()
         self._closing, self._is_ended = Lock(), False
         started = Future[bytes]()
@@ -51,15 +51,12 @@ class Pusher:
 
     def meet(self, metadata: bytes) -> Future[None]:
         """Get to know the peer. Fails with NixlTransferFailed."""
+        return self._order(lambda agent: agent.meet(metadata))
 
-        def begin(agent: UcxAgent) -> None:
-            self._peer = agent.meet(metadata)
-
-        return self._order(begin)
-
-    def push(self, mine: Sequence[Row], theirs: Sequence[Row]) -> Future[None]:
-        """Write memory of this process into the peer's, row by row. Fails with NixlTransferFailed or PusherEnded."""
-        return self._order(lambda agent: agent.post(self._peer, mine, theirs))
+    def push(self, mine: Sequence[int], theirs: Sequence[int], size: int) -> Future[None]:
+        """Write `size` bytes at each of these addresses to the peer's. Fails with NixlTransferFailed or PusherEnded."""
+        rows, far = [(address, size, 0) for address in mine], [Far(address, size) for address in theirs]
+        return self._order(lambda agent: agent.post("WRITE", rows, far))
 
     def end(self) -> None:
         """End the agent. When this returns it neither reads nor writes, and what the peer sends does not land."""
@@ -67,7 +64,7 @@ class Pusher:
         self._thread.join()
         self._memories.clear()
 
-    def _order(self, begin: Callable[[UcxAgent], Any]) -> Future[None]:
+    def _order(self, begin: Callable[[UcxAgent], Handle | None]) -> Future[None]:
         done = Future[None]()
         with self._closing:
             if self._is_ended:
@@ -84,7 +81,7 @@ class Pusher:
             started.set_exception(error)
             return
         started.set_result(agent.metadata)
-        flying = list[tuple[Future[None], Any]]()
+        flying = list[tuple[Future[None], Handle]]()
         pause_s = POLL_MIN_S
         while self._begin(agent, flying):
             before = len(flying)
@@ -96,7 +93,7 @@ class Pusher:
         for done in (*(done for done, _ in flying), *self._never_begun()):
             done.set_exception(PusherEnded())
 
-    def _begin(self, agent: UcxAgent, flying: list[tuple[Future[None], Any]]) -> bool:
+    def _begin(self, agent: UcxAgent, flying: list[tuple[Future[None], Handle]]) -> bool:
         """Begin what is ordered, waiting for it if nothing is under way; whether to go on."""
         try:
             while order := self._orders.get(block=not flying):
@@ -126,7 +123,7 @@ class Pusher:
         return left
 
 
-def _advance(agent: UcxAgent, done: Future[None], handle: Any) -> bool:  # noqa: ANN401 - NIXL's handles are opaque
+def _advance(agent: UcxAgent, done: Future[None], handle: Handle) -> bool:
     """Whether the transfer is over, which its future is then told."""
     try:
         if not agent.is_over(handle):

@@ -67,10 +67,8 @@ class Session:
         Raises:
             SessionOver: they may or may not be there, and may be written yet.
         """
-        size, slot_bytes = self._layout.block_bytes, self._layout.slot_bytes
-        mine = [(address, size, 0) for address in addresses]
-        theirs = [(self._address + slot * slot_bytes, size, 0) for slot in slots]
-        self._wait(self._pusher.push(mine, theirs))
+        theirs = [self._address + slot * self._layout.slot_bytes for slot in slots]
+        self._wait(self._pusher.push(addresses, theirs, self._layout.block_bytes))
 
     def pull(self, slots: Sequence[int], addresses: Sequence[int]) -> None:
         """Let the host write its slots to these addresses.
