@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
@@ -188,6 +189,22 @@ def test_a_holder_that_is_killed_has_it_no_longer_and_one_that_is_stopped_has(op
         holder.kill()
         holder.wait()
         open_store()
+
+
+def test_a_nats_server_that_dies_and_comes_back_costs_nothing(nats_server, tmp_path):
+    with MemoryProcess(nats_server.url, tmp_path, capacity=CAPACITY) as host:
+        store = host.open()
+        store.write(0, block(some_bytes()))
+        session = store.link.session()
+        nats_server.kill()
+        data = some_bytes()
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(store.write, 1, block(data))
+            nats_server.start()
+            writing.result()
+        assert read(store, 1) == data
+        assert store.link.session() is session
+        store.close()
 
 
 def test_a_second_host_of_a_name_or_an_arena_ends(host, nats_url, tmp_path):

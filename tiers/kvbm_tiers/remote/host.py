@@ -27,7 +27,7 @@ from kvbm_events.schema.errors import InvalidCommand
 from kvbm_tiers.errors import SessionOver, StoreBusy
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.layout import Layout, refuse_other
-from kvbm_tiers.nixl_agent import NixlTransferFailed
+from kvbm_tiers.nixl_agent import NixlTransferFailed, load_nixl
 from kvbm_tiers.remote.host_session import HostSession
 from kvbm_tiers.remote.lease import Lease
 from kvbm_tiers.remote.messages import (
@@ -91,9 +91,12 @@ class MemoryHost:
         """Open the arena, or make it.
 
         Raises:
+            InvalidCommand: the plan's name cannot be one.
+            NixlUnavailable: NIXL is not installed.
             NamespaceMismatch, StoreBusy, StoreFull, StoreDamaged: see `survivor.claim`.
         """
         subject_of(plan.name, "*")
+        load_nixl()
         self.incarnation = secrets.token_hex(8)
         self._plan, self._lease = plan, Lease(options.lease_s)
         self._arena = self._open(reset=False)
@@ -262,7 +265,8 @@ async def keep_memory(
     Raises:
         LogUnavailable: no NATS server answers.
         StoreBusy: another memory host has the arena, or the name.
-        NamespaceMismatch, StoreFull, StoreDamaged: see `survivor.claim`.
+        NixlUnavailable: NIXL is not installed.
+        InvalidCommand, NamespaceMismatch, StoreFull, StoreDamaged: see `survivor.claim`.
     """
     host = MemoryHost(plan, options)
     try:

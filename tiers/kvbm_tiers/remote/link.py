@@ -156,9 +156,12 @@ class Link:
         with self._changed:
             if lent is self._lent and not self._is_closed:
                 self._become(session)
-        why = await self._keeper.watch(session)
-        if session:
-            with self._changed:
-                if self._session is session:
-                    self._become(None)
-            await self._keeper.end(session, why)
+        why = "its link failed"
+        try:
+            why = await self._keeper.watch(session)
+        finally:
+            if session:
+                with self._changed:
+                    if self._session is session:
+                        self._become(None)
+                await self._keeper.end(session, why)

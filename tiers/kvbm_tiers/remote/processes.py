@@ -8,11 +8,13 @@ import os
 import select
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_PIDS = Path("/proc/self/ns/pid")
+_NAME_SPACE = Path("/proc/self/ns/pid")
+_PIDS_MAX = 1 << 22  # Linux has no more
 
 
 class ProcessName(Struct, frozen=True, kw_only=True):
@@ -21,13 +23,13 @@ class ProcessName(Struct, frozen=True, kw_only=True):
     :ivar machine: the boot and the name space of process numbers, which is what UCX, too, takes for one machine
     """
 
-    machine: str
-    pid: int
+    machine: Annotated[str, Meta(max_length=128)]
+    pid: Annotated[int, Meta(ge=1, le=_PIDS_MAX)]
 
 
 def this_process() -> ProcessName:
     """The name of this one."""
-    return ProcessName(machine=f"{_BOOT_ID.read_text().strip()}/{_PIDS.readlink()}", pid=os.getpid())
+    return ProcessName(machine=f"{_BOOT_ID.read_text().strip()}/{_NAME_SPACE.readlink()}", pid=os.getpid())
 
 
 class Neighbour:

@@ -94,7 +94,13 @@ class Session:
         self._pusher.end()
 
     def _ask(self, verb: Verb, question: Struct, kind: type[S]) -> S:
-        return self._wait(asyncio.run_coroutine_threadsafe(self._line.ask(verb, question, kind), self._loop))
+        asking = self._line.ask(verb, question, kind)
+        try:
+            future = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        except RuntimeError as error:  # the loop is closed, and so is all that was on it
+            asking.close()
+            raise SessionOver(f"the session with memory host {self._line.name!r} is over", why=str(error)) from error
+        return self._wait(future)
 
     def _wait(self, future: Future[T]) -> T:
         with self._lock:
