@@ -16,6 +16,7 @@ from kvbm_events.schema import MAX_CAPACITY
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.cli.options import NatsOptions
+from kvbm_nats.cli.rank_options import RankOptions
 from kvbm_tiers import preset
 from kvbm_tiers.host_arena import SHARED_MEMORY
 from kvbm_tiers.remote import HostOptions, MemoryPlan, keep_memory
@@ -32,6 +33,7 @@ def memory(
     namespace: Annotated[str, Parameter(env_var="KVBM_NAMESPACE")],
     capacity: int,
     layout: str = "llama-8b",
+    place: RankOptions | None = None,
     folder: Path = SHARED_MEMORY / "kvbm",
     lease_s: float = 10.0,
     nats: NatsOptions | None = None,
@@ -45,7 +47,8 @@ def memory(
         name: what the worker calls it; a token of NATS subjects
         namespace: fingerprint of what must agree before blocks are reused; the worker's must be the same
         capacity: blocks
-        layout: the shape of a block: llama-8b, deepseek-v3, gpt-oss-20b, tiny
+        layout: the shape of a whole block: llama-8b, deepseek-v3, gpt-oss-20b, tiny
+        place: see below
         folder: where the arena lies, NAME.arena: shared memory, where it is not to touch a disk
         lease_s: how long its worker may be silent before another one can have it
         nats: see below
@@ -55,7 +58,8 @@ def memory(
     if not 0 < capacity <= MAX_CAPACITY or lease_s <= 0:
         why = f"a capacity is 1 to {MAX_CAPACITY} blocks, and a lease above 0"
         raise InvalidCommand(f"{capacity} blocks, lease {lease_s:g} s", why=why)
-    plan = MemoryPlan(name=name, namespace=namespace, layout=preset(layout), capacity=capacity, folder=folder)
+    shape = preset(layout).slice((place or RankOptions()).part())
+    plan = MemoryPlan(name=name, namespace=namespace, layout=shape, capacity=capacity, folder=folder)
     connection = Options(name=f"kvbm memory {name}", patience_s=PATIENCE_S)
     asyncio.run(_keep(given.nats_url, plan, HostOptions(lease_s=lease_s, connection=connection)))
 
