@@ -18,6 +18,7 @@ COMMANDS = [
     ["dev"],
     ["serve"],
     ["worker"],
+    ["memory"],
     ["status"],
     ["project"],
     ["replay"],
