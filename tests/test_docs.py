@@ -20,6 +20,7 @@ COMMANDS = [
     ["worker"],
     ["fsck"],
     ["quarantine"],
+    ["memory"],
     ["status"],
     ["project"],
     ["replay"],
