@@ -116,11 +116,11 @@ def test_a_log_in_memory_needs_no_server(trace, instance):
     assert json.loads(ran.stdout)["integrity"] == []
 
 
-def test_replay_writes_a_projection_and_an_export(trace, nats_url, instance, tmp_path):
-    assert run(trace, nats_url, instance, "--requests", "10", "--tiers", "g1=9000").returncode == 0
+def test_replay_writes_a_projection_and_an_export(trace, nats_server, instance, tmp_path):
+    assert run(trace, nats_server.url, instance, "--requests", "10", "--tiers", "g1=9000").returncode == 0
     copied = kvbm(
         *("replay", "--into", f"sqlite:///{tmp_path}/p.db", "--export", str(tmp_path / "events.jsonl")),
-        url=nats_url,
+        url=nats_server.url,
         instance=instance,
     )
     assert copied.returncode == 0, copied.stderr

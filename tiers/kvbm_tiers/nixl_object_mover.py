@@ -24,12 +24,13 @@ class NixlObjectMover(NixlMover):
         bucket: Bucket,
         *,
         blocks_max: int = 1 << 16,
+        hang_s: float = 60.0,
         patience_s: float = 10.0,
         now_us: Callable[[], int] = wall_clock_us,
     ) -> None:
         """See `NixlMover`."""
         self._bucket = bucket
-        super().__init__(stores, blocks_max=blocks_max, patience_s=patience_s, now_us=now_us)
+        super().__init__(stores, blocks_max=blocks_max, hang_s=hang_s, patience_s=patience_s, now_us=now_us)
 
     def _side(self, store: Store, batch_blocks: int) -> BucketSide | None:  # noqa: ARG002 - an object is a transfer of its own
         return BucketSide(self._bucket) if store is self._bucket else None

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from kvbm_tiers.block_move import reason_of
 from kvbm_tiers.disk_slab import DiskSlab
+from kvbm_tiers.mover import CORRUPT
 from kvbm_tiers.nixl_agent import Far, NixlTransferFailed
 from kvbm_tiers.objects.bucket import Bucket
 
@@ -77,7 +78,7 @@ class SlabSide:
             return "ENOSPC: No space left on device"
         left = found.st_size - self._slab.offset(landing.slot)
         if not landing.is_write and left < self.size:
-            return f"EIO: short read: {max(0, left)} of {self.size} bytes"
+            return f"{CORRUPT}: short read: {max(0, left)} of {self.size} bytes"
         return f"NIXL: {landing.failure}"
 
 

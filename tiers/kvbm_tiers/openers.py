@@ -24,8 +24,6 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
     :ivar reset: start empty, whatever is there
     :ivar instance: whose blocks they are
-    :ivar rank: which slice of every block, from 0
-    :ivar ranks: how many slices there are
     """
 
     tier: TierName
@@ -35,8 +33,6 @@ class Wanted(Struct, frozen=True, kw_only=True):
     namespace: str
     reset: bool
     instance: str
-    rank: int = 0
-    ranks: int = 1
 
 
 Opener = Callable[[Wanted], tuple[Store, Opening | None]]
@@ -63,17 +59,23 @@ def _cpu(wanted: Wanted) -> tuple[Store, Opening | None]:
     return CpuDevice(wanted.layout, wanted.capacity), None
 
 
-def _survivor(kind: type[HostArena | DiskSlab], wanted: Wanted) -> tuple[Store, Opening | None]:
-    medium = wanted.medium
+def file_of(tier: TierName, medium: Medium) -> Path:
+    """The file of a tier that lies in one, in an arena or a slab.
+
+    Raises:
+        InvalidCommand: the URL names no folder, or has options.
+    """
     medium.take()
     if medium.host or not medium.path:
         raise InvalidCommand(
-            f"store {wanted.tier}={medium}",
-            why="it names no folder",
-            hint=f"{wanted.tier}={medium.scheme}:/path/of/a/folder",
+            f"store {tier}={medium}", why="it names no folder", hint=f"{tier}={medium.scheme}:/path/of/a/folder"
         )
+    return Path(medium.path) / f"{tier}.{medium.scheme}"
+
+
+def _survivor(kind: type[HostArena | DiskSlab], wanted: Wanted) -> tuple[Store, Opening | None]:
     store = kind(
-        Path(medium.path) / f"{wanted.tier}.{medium.scheme}",
+        file_of(wanted.tier, wanted.medium),
         namespace=wanted.namespace,
         layout=wanted.layout,
         capacity=wanted.capacity,
@@ -90,9 +92,7 @@ def _bucket(wanted: Wanted) -> tuple[Store, Opening | None]:
             hint=f"{OBJECT_TIER}={wanted.medium}",
         )
     place = Place.of(wanted.medium)
-    names = Names.of(
-        place.prefix, wanted.namespace, wanted.layout, wanted.instance, rank=wanted.rank, ranks=wanted.ranks
-    )
+    names = Names.of(place.prefix, wanted.namespace, wanted.layout, wanted.instance)
     bucket = Bucket(
         BlockObjects(open_client(place), names, place),
         namespace=wanted.namespace,

@@ -10,14 +10,14 @@ from kvbm_events.schema import TierName
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.job_book import wall_clock_us
-from kvbm_tiers.mover import Deletion, Job, Mover, Report
+from kvbm_tiers.mover import Deletion, Job, Memory, Mover, Report
 from kvbm_tiers.nixl_object_mover import NixlObjectMover
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.objects.bucket import Bucket
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 class RoutedMover:
@@ -37,6 +37,10 @@ class RoutedMover:
         """See `Mover.begin`."""
         said = [mover.begin(epoch, left) for mover in self._movers]
         return all(said)
+
+    def memories(self) -> list[Memory]:
+        """See `Mover.memories`."""
+        return [memory for mover in self._movers for memory in mover.memories()]
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
@@ -98,5 +102,5 @@ def _by_nixl(where: str, make: Callable[[], Mover]) -> Mover | None:
     try:
         return make()
     except NixlUnavailable as error:
-        logger.warning("blocks go by threads, not by NIXL", to=where, why=str(error))
+        _logger.warning("blocks go by threads, not by NIXL", to=where, why=str(error))
         return None

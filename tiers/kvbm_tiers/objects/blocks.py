@@ -15,6 +15,7 @@ from kvbm_tiers.objects.client import DELETE_MAX, ObjectClient, open_client
 from kvbm_tiers.objects.names import Names
 from kvbm_tiers.objects.place import Place
 from kvbm_tiers.sidecar import Sidecar, decode_sidecar, encode_sidecar
+from kvbm_tiers.slicing import WHOLE, Slice
 
 
 class BlockObject(NamedTuple):
@@ -82,9 +83,7 @@ class BlockObjects:
         self._client.put(self.names.sidecar, memoryview(encode_sidecar(sidecar)))
 
 
-def find_blocks(
-    place: Place, instance: str, *, rank: int = 0, ranks: int = 1
-) -> Iterator[tuple[BlockObjects, Sidecar]]:
+def find_blocks(place: Place, instance: str, part: Slice = WHOLE) -> Iterator[tuple[BlockObjects, Sidecar]]:
     """All that an instance has below a place, of every namespace and layout, with what is said of it. Writes nothing.
 
     Raises:
@@ -94,9 +93,7 @@ def find_blocks(
     """
     client = open_client(place)
     for folder in client.folders(place.prefix):
-        names = Names(
-            prefix=place.prefix, fingerprint=folder.rpartition("/")[2], instance=instance, rank=rank, ranks=ranks
-        )
+        names = Names(prefix=place.prefix, fingerprint=folder.rpartition("/")[2], instance=instance, part=part)
         blocks = BlockObjects(client, names, place)
         if sidecar := blocks.sidecar():
             yield blocks, sidecar

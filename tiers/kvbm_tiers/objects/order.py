@@ -15,7 +15,7 @@ import structlog
 
 from kvbm_tiers.errors import ObjectFailed
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 WAITING_MAX = 1 << 20
 """Deletions that may wait: about 100 MB of keys."""
 
@@ -112,7 +112,7 @@ class Order:
     def _leave(self, count: int, why: str) -> None:
         with self._changed:
             self.left += count
-        logger.warning("objects were not deleted; a sweep finds them", objects=count, why=why)
+        _logger.warning("objects were not deleted; a sweep finds them", objects=count, why=why)
 
     def _work(self) -> None:
         while keys := self._next():
