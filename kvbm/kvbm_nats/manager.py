@@ -50,6 +50,7 @@ from kvbm_statemachine.decide import (
     Hit,
     allocate,
     evict,
+    look,
     match,
     offload,
     onboard,
@@ -173,12 +174,21 @@ class BlockManager:
         """Call `changed`, on another thread, whenever `acked` or `failure` is new, or blocks moved. It must not block."""
         self._thread.watch(changed)
 
-    def match(self, request: str, keys: Sequence[str], *, hold: bool = True, priority: int = 50) -> list[Hit]:
+    def look(self, keys: Sequence[str], *, local: int | None = None) -> list[Hit]:
+        """What `match` would find now. Asks the state only: no event, no hold."""
+        return look(self.state, keys, hidden=self._offloader.hidden, local=local)[0]
+
+    def match(
+        self, request: str, keys: Sequence[str], *, hold: bool = True, priority: int = 50, local: int | None = None
+    ) -> list[Hit]:
         """Find the longest prefix of `keys`, tier by tier; the request holds it until released. See `decide.match`."""
         self._begin()
-        hits = match(self._desk, request, keys, hold=hold, priority=priority, hidden=self._offloader.hidden)
+        hits = match(
+            self._desk, request, keys, hold=hold, priority=priority, hidden=self._offloader.hidden, local=local
+        )
         if hits:
-            self._offloader.offer_seen(keys[: sum(len(hit.slots) for hit in hits)])
+            ours = [len(hit.slots) for hit in hits if local is None or not self.state.tiers[hit.tier].observed]
+            self._offloader.offer_seen(keys[: (local or 0) + sum(ours)])
         return hits
 
     def allocate(self, request: str, count: int, *, tier: TierName = "g1", priority: int = 50) -> list[int]:
@@ -238,9 +248,18 @@ class BlockManager:
         return [event.transfer for event in started]
 
     def onboard(
-        self, request: str, keys: Sequence[str], *, source: TierName = "g2", tier: TierName = "g1"
+        self,
+        request: str,
+        keys: Sequence[str],
+        *,
+        source: TierName = "g2",
+        tier: TierName = "g1",
+        slots: Sequence[int] | None = None,
     ) -> list[str]:
-        """Start copying blocks up for a request; the transfers that were started. See `decide.onboard`."""
+        """Start copying blocks up for a request; the transfers that were started. See `decide.onboard`.
+
+        `slots` are where they are to come to, one a key, if an engine decides in that tier.
+        """
         self._begin()
         started = onboard(
             self._desk,
@@ -250,6 +269,7 @@ class BlockManager:
             request=request,
             deadline_us=self._deadline_us(),
             batch_max=self.options.batch_max,
+            at=slots,
         )
         self._offloader.take(started)
         return [event.transfer for event in started]
@@ -303,6 +323,10 @@ class BlockManager:
         self._begin()
         if self.options.snapshot_every and self.state.n - self._snapshot_n >= self.options.snapshot_every:
             self.snapshot()
+
+    def pump(self) -> None:
+        """Move transfers on: hand out what is acknowledged, take reports. Every command does it first."""
+        self._begin()
 
     def snapshot(self) -> Snapshot:
         """Write the state to the log's snapshots, true at the very end of the instance's log."""

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from kvbm_events.codec import decode, encode
-from kvbm_events.schema import KEY_DIGITS, MAX_BLOCKS, MAX_CAPACITY, MAX_MISSED, Evicted, Registered
+from kvbm_events.schema import KEY_DIGITS, MAX_BLOCKS, MAX_CAPACITY, MAX_MISSED, Evicted, Registered, to_slots
 from kvbm_events.schema.errors import (
     BlockHeld,
     InvalidCommand,
@@ -26,6 +26,7 @@ from kvbm_statemachine.decide import (
     complete_transfer,
     evict,
     fail_transfer,
+    look,
     match,
     offload,
     onboard,
@@ -230,6 +231,51 @@ def test_an_observed_tier_evicts_nothing_of_its_own():
     refuse(desk, events, to(count=3), TierFull, "2 of 4 slots are free, 0 more can be evicted")
     refuse(desk, events, to(at=[3]), InvalidCommand, "it is registered, not free")
     assert evict(desk, "g1", KEYS[:1], reason="capacity", actor="engine") == 1
+
+
+def engines_scene():
+    """g1 is an engine's: it holds the first of these keys in slot 2 and knows the second no more; g2 has them all."""
+    keys = prefix([1, 1, 1, 1])
+    desk, events = desk_of(spec("g1", 8, control="observed"), spec("g2", 8))
+    register(desk, "g2", "r", allocate(desk, "g2", "r", 4), keys)
+    register(desk, "g1", "r", allocate(desk, "g1", "r", 2, at=[2, 3]), keys[:2])
+    evict(desk, "g1", keys[1:2], reason="capacity", actor="engine")
+    return desk, events, keys
+
+
+@pytest.mark.parametrize(
+    ("local", "found"),
+    [
+        (None, [("g1", [2]), ("g2", [1, 2, 3])]),
+        (0, [("g2", [0, 1, 2, 3])]),
+        (1, [("g1", [2]), ("g2", [1, 2, 3])]),
+        (3, [("g1", [2]), ("g2", [3])]),
+        (4, [("g1", [2])]),
+    ],
+)
+def test_a_look_up_goes_on_where_the_engine_has_stopped(local, found):
+    desk, events, keys = engines_scene()
+    hits, at = look(desk.state, keys, local=local)
+    assert [(hit.tier, hit.slots) for hit in hits] == found
+    assert at == len(keys)
+    assert match(desk, "other", keys, local=local) == hits
+    assert [part.blocks for part in events[-1].found] == [len(slots) for _, slots in found]
+    assert not events[-1].missed
+
+
+def test_an_engine_chooses_where_blocks_come_to():
+    desk, events, keys = engines_scene()
+    match(desk, "r", keys, local=1)
+    (started,) = onboard(desk, "g2", "g1", keys[1:], request="r", deadline_us=9, at=[7, 0, 5])
+    assert to_slots(started.slots) == [7, 0, 5]
+    complete_transfer(desk, started.transfer)
+    assert [desk.state.tiers["g1"].lineage.index[key] for key in keys] == [2, 7, 0, 5]
+    assert not check_integrity(desk.state)
+    evict(desk, "g1", keys[2:], reason="capacity", actor="engine")
+    onto = partial(onboard, source="g2", tier="g1", keys=keys[2:], request="r", deadline_us=9)
+    refuse(desk, events, partial(onto, at=[2, 6]), InvalidCommand, "slot 2.*registered, not free")
+    refuse(desk, events, partial(onto, at=[6, 6]), InvalidCommand, "names it twice")
+    refuse(desk, events, partial(onto, at=[6]), InvalidCommand, "1 slots for 2 keys")
 
 
 def planned(state, **changes):

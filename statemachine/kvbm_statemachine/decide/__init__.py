@@ -7,7 +7,7 @@ applied to the state and handed to the sink, in their order. Only the owner deci
 from kvbm_statemachine.decide.allocate import allocate, release
 from kvbm_statemachine.decide.desk import Desk
 from kvbm_statemachine.decide.evict import evict
-from kvbm_statemachine.decide.lookup import Hit, match
+from kvbm_statemachine.decide.lookup import Hit, look, match
 from kvbm_statemachine.decide.opening import plan_opening
 from kvbm_statemachine.decide.register import register
 from kvbm_statemachine.decide.transfer import complete_transfer, fail_transfer, offload, onboard
@@ -19,6 +19,7 @@ __all__ = [
     "complete_transfer",
     "evict",
     "fail_transfer",
+    "look",
     "match",
     "offload",
     "onboard",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
@@ -20,9 +20,10 @@ from kvbm_events.schema import (
     check_keys,
     to_runs,
 )
-from kvbm_events.schema.errors import InvalidCommand, TierFull
+from kvbm_events.schema.errors import IllegalTransition, InvalidCommand, TierFull
 from kvbm_statemachine.decide.allocate import make_room
 from kvbm_statemachine.decide.desk import Desk, check_priority
+from kvbm_statemachine.table import Step
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Transfer
 
@@ -67,8 +68,19 @@ def onboard(
     request: str,
     deadline_us: int,
     batch_max: int = MAX_BLOCKS,
+    at: Sequence[int] | None = None,
 ) -> list[OnboardStarted]:
     """Start copying blocks up for a request that waits. What is there, or on its way, is passed over.
+
+    Args:
+        desk: the owner's desk
+        source: where the blocks are
+        tier: where they are to be
+        keys: of the blocks
+        request: who waits
+        deadline_us: when a transfer counts as failed
+        batch_max: blocks of one transfer
+        at: the very slots, one a key, where an engine has chosen (an observed tier)
 
     Raises:
         TierFull: the destination cannot take them all; nothing was started.
@@ -80,9 +92,11 @@ def onboard(
     wanted = _missing_there(desk, place, target, keys)
     if not wanted:
         return []
-    make_room(desk, target, len(wanted), request)
+    chosen = _chosen(target, keys, wanted, at)
+    if chosen is None:
+        make_room(desk, target, len(wanted), request)
     return [
-        _start(desk, OnboardStarted, place, target, part, deadline_us, request, holder.priority)
+        _start(desk, OnboardStarted, place, target, part, deadline_us, request, holder.priority, chosen)
         for part in _batches(place, wanted, batch_max)
     ]
 
@@ -178,6 +192,20 @@ def _batches(source: Tier, keys: list[str], batch_max: int) -> Iterator[list[str
             start = end
 
 
+def _chosen(tier: Tier, keys: Sequence[str], wanted: list[str], at: Sequence[int] | None) -> dict[str, int] | None:
+    """By key, the slot that an engine has chosen; all must be free."""
+    if at is None:
+        return None
+    if len(at) != len(keys):
+        raise InvalidCommand(f"{len(at)} slots for {len(keys)} keys", why="an engine chooses one a key")
+    chosen = dict(zip(keys, at, strict=True))
+    try:
+        tier.slots.check(Step.RESERVED, to_runs([chosen[key] for key in wanted]))
+    except IllegalTransition as error:
+        raise InvalidCommand(f"these slots of {tier.name} cannot be loaded into", why=str(error)) from error
+    return chosen
+
+
 def _start(
     desk: Desk,
     kind: type[Started],
@@ -187,8 +215,10 @@ def _start(
     deadline_us: int,
     request: str,
     priority: int,
+    chosen: Mapping[str, int] | None = None,
 ) -> Started:
-    make_room(desk, tier, len(keys), request)
+    if chosen is None:
+        make_room(desk, tier, len(keys), request)
     state = desk.state
     slots = [source.lineage.index[key] for key in keys]
     event = kind(
@@ -199,7 +229,7 @@ def _start(
         source=source.name,
         tier=tier.name,
         source_slots=to_runs(slots),
-        slots=tier.slots.find_free(len(keys)),
+        slots=tier.slots.find_free(len(keys)) if chosen is None else to_runs([chosen[key] for key in keys]),
         keys="".join(keys),
         parent=source.lineage.parent_of(slots[0]),
         checksums=source.checksums.of(slots),
