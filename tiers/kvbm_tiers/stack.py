@@ -24,7 +24,14 @@ class Stack:
     """
 
     def __init__(
-        self, plan: Iterable[TierSpec], layout: Layout, namespace: str, media: Media, *, reset: bool = False
+        self,
+        plan: Iterable[TierSpec],
+        layout: Layout,
+        namespace: str,
+        media: Media,
+        *,
+        reset: bool = False,
+        device: Store | None = None,
     ) -> None:
         """Open the tiers, or make them.
 
@@ -34,6 +41,7 @@ class Stack:
             namespace: whose blocks they are
             media: by tier, where its blocks lie; g1 lies in the process if not said
             reset: start empty, whatever is there
+            device: g1, where an engine has it already
 
         Raises:
             InvalidCommand: a tier has no medium, or one that there is not.
@@ -43,6 +51,9 @@ class Stack:
         self.openings: dict[TierName, Opening] = {}
         try:
             for spec in plan:
+                if spec.tier == "g1" and device:
+                    self.stores["g1"] = device
+                    continue
                 store, opening = open_store(
                     Wanted(
                         tier=spec.tier,

@@ -1,0 +1,79 @@
+"""Loads that requests of the engine wait for, until a worker has each block's job or it is known that none will come.
+
+From there on the workers know how it goes, and tell vLLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from kvbm_statemachine import State
+from kvbm_tiers import Job
+
+
+class _Load(NamedTuple):
+    name: str
+    slots: frozenset[int]
+    waiting: set[int]
+    give_up_at_s: float
+
+
+class Loads:
+    """See the module. Slots are those of g1; times are of any steady clock."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._open: dict[str, _Load] = {}
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._open
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def are_waiting(self) -> bool:
+        """Whether some block's job has not gone out."""
+        return any(load.waiting for load in self._open.values())
+
+    def begin(self, request_id: str, name: str, slots: Collection[int], now_s: float) -> None:
+        """A request waits for these slots."""
+        self._open[request_id] = _Load(name, frozenset(slots), set(slots), now_s + self._patience_s)
+
+    def end(self, request_id: str) -> frozenset[int]:
+        """The workers have told vLLM that it is over; the slots that it was for."""
+        load = self._open.pop(request_id, None)
+        return load.slots if load else frozenset()
+
+    def handed_out(self, jobs: Iterable[Job]) -> None:
+        """These jobs go to the workers."""
+        slots = {slot for job in jobs if job.tier == "g1" for slot in job.slots}
+        for load in self._open.values():
+            load.waiting.difference_update(slots)
+
+    def give_up(self, request_id: str) -> None:
+        """Nobody wants what of it has not begun."""
+        if load := self._open.get(request_id):
+            self._open[request_id] = load._replace(give_up_at_s=float("-inf"))
+
+    def lost(self, state: State | None, now_s: float) -> tuple[dict[str, list[int]], list[str]]:
+        """By request, slots for which no job will come, and the transfers that must not begin any more.
+
+        A job comes for every slot that is under way and was not handed out; where patience ends, it comes too late.
+        Without a state none comes at all.
+        """
+        lost: dict[str, list[int]] = {}
+        too_late: list[str] = []
+        for request_id, load in self._open.items():
+            if not load.waiting:
+                continue
+            transfers = [t for t in state.transfers.values() if t.request == load.name and t.tier == "g1"] if state else []
+            coming = {slot for transfer in transfers for slot in transfer.open}
+            if now_s >= load.give_up_at_s:
+                too_late += [t.id for t in transfers if not load.waiting.isdisjoint(t.open)]
+                coming = set()
+            if gone := load.waiting - coming:
+                lost[request_id] = sorted(gone)
+                load.waiting.difference_update(gone)
+        return lost, too_late

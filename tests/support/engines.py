@@ -1,0 +1,119 @@
+"""A real vLLM engine, in a process of its own and with a Python of its own, to be asked and to be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+PYTHON_ENV = "KVBM_ENGINE_PYTHON"
+"""The interpreter of an environment that has vLLM and this project: `.ci/engines` makes one."""
+PROCESSES = Path(__file__).parents[1] / "processes"
+START_TIMEOUT_S = 170.0
+TIMEOUT_S = 120.0
+VOCABULARY = 4096
+BLOCK_TOKENS = 32
+
+
+def prompt(tokens: int, seed: int) -> list[int]:
+    """Random tokens."""
+    dice = random.Random(seed)
+    return [dice.randrange(10, VOCABULARY) for _ in range(tokens)]
+
+
+def transfer_config(url: str, instance: str, folder: Path, *, tiers: str = "g2=256,g3=512", **more: Any) -> dict[str, Any]:
+    """What is written as `--kv-transfer-config`, with tiers in a folder; `more` goes into our part of it."""
+    stores = {"g2": f"arena:{folder}/g2", "g3": f"slab:{folder}/g3"}
+    named = [part[:2] for part in tiers.split(",")]
+    extra = {"nats": url, "instance": instance, "tiers": tiers, "stores": {tier: stores[tier] for tier in named}}
+    return {
+        "kv_connector": "KvbmConnector",
+        "kv_role": "kv_both",
+        "kv_load_failure_policy": "recompute",
+        "kv_connector_extra_config": extra | more,
+    }
+
+
+class EngineDied(AssertionError):
+    """The engine ended, or did not answer in time."""
+
+
+class Engine:
+    """See the module. `ask` is a method of `processes/vllm_engine.py`."""
+
+    def __init__(self, model: Path, **options: Any) -> None:
+        command = [os.environ[PYTHON_ENV], str(PROCESSES / "vllm_engine.py"), str(model), json.dumps(options)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._buffer = b""
+        self.receive(START_TIMEOUT_S)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Give a command, and wait for what comes of it."""
+        self.send(do, **arguments)
+        return self.receive()
+
+    def send(self, do: str, **arguments: Any) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps({"do": do} | arguments).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def receive(self, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+        assert self._process.stdout
+        descriptor = self._process.stdout.fileno()
+        while b"\n" not in self._buffer:
+            if not select.select([descriptor], [], [], timeout_s)[0]:
+                raise EngineDied(f"no answer within {timeout_s:g} s")
+            part = os.read(descriptor, 1 << 16)
+            if not part:
+                raise EngineDied(f"it ended with {self._process.wait()}")
+            self._buffer += part
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        assert "error" not in answer, answer["error"]
+        return answer
+
+    def generate(self, prompts: Sequence[Sequence[int]], **more: Any) -> list[dict[str, Any]]:
+        """What it says to each prompt: tokens, logprobs, and how many tokens of the prompt were cached."""
+        outputs: list[dict[str, Any]] = self.ask("generate", prompts=prompts, **more)["outputs"]
+        return outputs
+
+    def empty_device(self) -> None:
+        """Let all copies end, then empty vLLM's own cache, so that only ours is left."""
+        assert self.ask("drain")["is_drained"]
+        assert self.ask("reset")["ok"]
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def quit(self) -> None:
+        """End it as one ends an engine."""
+        self.ask("quit")
+        self.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream:
+                stream.close()
+        if self._process.poll() is None:
+            self.kill()
+
+
+def words(answer: dict[str, Any]) -> tuple[list[int], list[float]]:
+    """Tokens, and their logprobs as far as two runs of one kernel agree on them."""
+    return answer["tokens"], [round(each, 2) for each in answer["logprobs"]]
