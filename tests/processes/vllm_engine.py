@@ -21,6 +21,8 @@ os.environ |= {
 
 from vllm import LLM, SamplingParams  # noqa: E402 - it reads the environment
 from vllm.config import KVTransferConfig  # noqa: E402 - the same
+from vllm.distributed.kv_transfer import get_kv_transfer_group  # noqa: E402 - the same
+from vllm.v1.request import Request  # noqa: E402 - the same
 
 DRAIN_S = 30.0
 
@@ -115,11 +117,19 @@ class Engine:
 
     def slots(self, tokens, tier):
         """The slots of a prompt's blocks in a tier."""
-        from vllm.v1.request import Request  # noqa: PLC0415 - one command needs it
-
-        request = Request("asked", tokens, SamplingParams(), None, block_hasher=self.core.request_block_hasher)
+        params = SamplingParams(max_tokens=1)
+        request = Request("asked", tokens, params, None, block_hasher=self.core.request_block_hasher)
         keys = [each[:16].hex() for each in request.block_hashes]
         return {"slots": self.side._manager.resident(keys, tier)}
+
+    def damage_device(self, tokens, block):
+        """Put the bytes of another block of a prompt into one of vLLM's own."""
+        slots = self.slots(tokens, "g1")["slots"]
+        device = get_kv_transfer_group()._worker._stack.stores["g1"]
+        bytes_of_one = memoryview(bytearray(device.layout.slot_bytes))
+        device.read(slots[block + 1], bytes_of_one)
+        device.write(slots[block], bytes_of_one)
+        return {}
 
     def metrics(self):
         """VLLM's own numbers that speak of us."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -11,6 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from kvbm_events.jetstream import JetStreamLog
+from kvbm_nats.nats_server import NatsServer
+from kvbm_nats.replay import verify
+from kvbm_nats.replay.verify import Claim, Verdict
 
 PYTHON_ENV = "KVBM_ENGINE_PYTHON"
 """The interpreter of an environment that has vLLM and this project: `.ci/engines` makes one."""
@@ -112,6 +118,74 @@ class Engine:
                 stream.close()
         if self._process.poll() is None:
             self.kill()
+
+
+class Site:
+    """One replica: its server, its folder, and its engine, of which there is one at a time."""
+
+    def __init__(self, model: Path, server: NatsServer, folder: Path, instance: str) -> None:
+        self.model, self.server, self.folder, self.instance = model, server, folder, instance
+        self.engine: Engine | None = None
+
+    def start(self, *, extra: dict[str, Any] | None = None, tiers: str = "g2=256,g3=512", **options: Any) -> Engine:
+        """Start the engine, or start it again after it was killed."""
+        assert self.engine is None
+        config = transfer_config(self.server.url, self.instance, self.folder, tiers=tiers, **(extra or {}))
+        self.engine = Engine(self.model, kv_transfer_config=config, **options)
+        return self.engine
+
+    def quit(self) -> None:
+        if engine := self._forget():
+            engine.quit()
+
+    def kill(self) -> None:
+        if engine := self._forget():
+            engine.kill()
+
+    def tier_file(self, tier: str) -> Path:
+        """The file that a tier's blocks lie in."""
+        kind = {"g2": "arena", "g3": "slab"}[tier]
+        return self.folder / tier / self.instance / f"{tier}.{kind}"
+
+    def lose(self, tier: str) -> None:
+        """Remove a tier's blocks, as when a machine was started again."""
+        for file in self.tier_file(tier).parent.iterdir():
+            file.unlink()
+
+    def damage(self, tier: str, slots: Sequence[int], slot_bytes: int) -> None:
+        """Put another block's bytes into these slots: finite numbers, which no kernel stumbles over."""
+        with self.tier_file(tier).open("r+b") as file:
+            for slot in slots:
+                file.seek((slot - 1 if slot else 1) * slot_bytes)
+                other = file.read(slot_bytes)
+                file.seek(slot * slot_bytes)
+                file.write(other)
+
+    def verify(self, status: dict[str, Any]) -> Verdict:
+        """Fold the log from its beginning, and compare it with what the engine's owner says."""
+
+        async def fold() -> Verdict:
+            log = await JetStreamLog.connect(self.server.url)
+            try:
+                claim = Claim(who="the engine", epoch=status["epoch"], n=status["n"], digest=status["digest"])
+                return await verify(log, self.instance, live=claim)
+            finally:
+                await log.close()
+
+        return asyncio.run(fold())
+
+    def _forget(self) -> Engine | None:
+        engine, self.engine = self.engine, None
+        return engine
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if engine := self._forget():
+            engine.__exit__(None, None, None)
 
 
 def words(answer: dict[str, Any]) -> tuple[list[int], list[float]]:
