@@ -1,7 +1,8 @@
 """A tier plan as people write it: `g1=4096,g2=16384:arc,g3=100000:lru:selective/3`.
 
 Each tier is `NAME=BLOCKS`, then, where the default does not do, `:POLICY` and `:ADMISSION` in any order. `selective/3`
-takes blocks that were seen three times. `observed` says that an engine decides in the tier.
+takes blocks that were seen three times, `priority/60` those of requests of priority 60 and more, and both can stand
+together. `observed` says that an engine decides in the tier.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from kvbm_statemachine import POLICIES
 
 _TIER = re.compile(r"(?P<tier>g[1-4])=(?P<capacity>[0-9_]+)(?P<rest>(:[a-z0-9_/-]+)*)")
 _ADMISSION = re.compile(rf"({'|'.join(get_args(Admission))})(?:/([0-9]+))?")
+_PRIORITY = re.compile(r"priority/([0-9]{1,3})")
 
 
 def parse_plan(text: str) -> list[TierSpec]:
@@ -44,11 +46,13 @@ def _parse_tier(part: str) -> TierSpec:
             fields["admission"] = admission[1]
             if admission[2]:
                 fields["seen_min"] = int(admission[2])
+        elif least := _PRIORITY.fullmatch(word):
+            fields["priority_min"] = int(least[1])
         elif word in POLICIES:
             fields["policy"] = word
         elif word == "observed":
             fields["control"] = word
         else:
-            known = [*POLICIES, *get_args(Admission), "observed"]
+            known = [*POLICIES, *get_args(Admission), "priority/60", "observed"]
             raise InvalidCommand(f"{word!r} in {part!r}", why="it is no policy and no admission", hint=", ".join(known))
     return msgspec.convert(fields, TierSpec)

@@ -2,7 +2,7 @@
 
 import random
 
-from support.engines import BLOCK_TOKENS, prompt, words
+from support.engines import BLOCK_TOKENS, disagreement, prompt
 
 REQUESTS = 64
 ROOM = 96
@@ -49,4 +49,4 @@ def test_what_a_crowd_has_left_in_the_tiers_is_right(site, alone):
     assert sum(each["cached"] for each in said) > 0
     alones = [site.engine.generate([tokens])[0] for tokens in some]
     site.quit()
-    assert [words(each)[0] for each in alones] == [words(each)[0] for each in alone(*some)]
+    assert not [*filter(None, map(disagreement, alones, alone(*some)))]

@@ -1,12 +1,10 @@
 """What dies while an engine serves: the engine itself, in the middle of copies, or the NATS server under it."""
 
-import os
-import signal
 import time
 
 import pytest
 
-from support.engines import BLOCK_TOKENS, prompt, words
+from support.engines import BLOCK_TOKENS, disagreement, prompt
 from support.nats import frozen
 
 PROMPTS = [prompt(900 + 32 * at, 50 + at) for at in range(8)]
@@ -16,11 +14,17 @@ OUTAGE_S = 10.0
 
 @pytest.fixture(scope="module")
 def answers(alone):
-    return [words(each) for each in alone(*PROMPTS)]
+    return alone(*PROMPTS)
 
 
 def one_by_one(engine, prompts=PROMPTS):
-    return [words(engine.generate([each])[0]) for each in prompts]
+    return [engine.generate([each])[0] for each in prompts]
+
+
+def flaws(engine, answers):
+    """What the engine says now that is not as it must be."""
+    said = one_by_one(engine, PROMPTS[: len(answers)])
+    return list(filter(None, map(disagreement, said, answers)))
 
 
 def settled(engine, site):
@@ -35,12 +39,9 @@ def settled(engine, site):
     return status
 
 
-def kill_when(site, engine, event):
-    """Kill the engine with SIGKILL as soon as the log has another such event."""
-    subject = f"kvbm.v1.{site.instance}.*.{event}"
-    site.wait_for_event(subject)
-    os.kill(engine.pid, signal.SIGKILL)
-    site.kill()
+def crowded(engine):
+    """Give the engine more to do than it has computed before, some of which it can load."""
+    engine.send("generate", prompts=[*PROMPTS, *MANY], max_tokens=4)
 
 
 @pytest.mark.parametrize("event", ["offload.started", "onboard.started"])
@@ -48,10 +49,10 @@ def test_an_engine_is_killed_in_the_middle_of_copies(site, answers, event):
     engine = site.start()
     one_by_one(engine)
     engine.empty_device()
-    engine.send("generate", prompts=[*PROMPTS, *MANY], max_tokens=2)
-    kill_when(site, engine, event)
+    site.when(event, lambda: crowded(engine))
+    site.kill()
     again = site.start()
-    assert one_by_one(again) == answers
+    assert not flaws(again, answers)
     status = settled(again, site)
     assert status["epoch"] > 1
     site.quit()
@@ -61,13 +62,11 @@ def test_a_server_that_is_killed_and_comes_back(site, answers):
     engine = site.start()
     one_by_one(engine)
     engine.empty_device()
-    engine.send("generate", prompts=[*PROMPTS, *MANY], max_tokens=4)
-    site.wait_for_event(f"kvbm.v1.{site.instance}.*.onboard.started")
+    site.when("onboard.started", lambda: crowded(engine))
     site.server.kill()
     engine.receive()
-    engine.empty_device_when_it_can()
     site.server.restart()
-    assert one_by_one(engine) == answers
+    assert not flaws(engine, answers)
     settled(engine, site)
     site.quit()
 
@@ -80,11 +79,11 @@ def test_a_server_that_is_silent_for_a_while(site, answers):
     with frozen(site.server):
         end = time.monotonic() + OUTAGE_S
         while time.monotonic() < end:
-            assert one_by_one(engine, PROMPTS[:2]) == answers[:2]
+            assert not flaws(engine, answers[:2])
             assert one_by_one(engine, [prompt(500, int(end - time.monotonic()))])
-    assert one_by_one(engine) == answers
+    assert not flaws(engine, answers)
     engine.empty_device()
     (found,) = engine.generate(PROMPTS[:1])
-    assert found["cached"] == len(PROMPTS[0]) // BLOCK_TOKENS * BLOCK_TOKENS or found["cached"] >= len(PROMPTS[0]) - BLOCK_TOKENS
+    assert found["cached"] == len(PROMPTS[0]) // BLOCK_TOKENS * BLOCK_TOKENS
     settled(engine, site)
     site.quit()

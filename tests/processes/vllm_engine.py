@@ -51,7 +51,7 @@ class Engine:
 
     def generate(self, prompts, max_tokens=8, salt=None):
         """Run prompts side by side."""
-        params = SamplingParams(max_tokens=max_tokens, temperature=0, ignore_eos=True, logprobs=1)
+        params = SamplingParams(max_tokens=max_tokens, temperature=0, ignore_eos=True, logprobs=2)
         started = time.perf_counter()
         asked = [{"prompt_token_ids": ids} | ({"cache_salt": salt} if salt else {}) for ids in prompts]
         outputs = self.llm.generate(asked, params, use_tqdm=False)
@@ -62,7 +62,7 @@ class Engine:
         engine = self.llm.llm_engine
         ids, done, said = {}, {}, {}
         for number, (prompt, limit) in enumerate(zip(prompts, max_tokens, strict=True)):
-            params = SamplingParams(max_tokens=limit, temperature=0, ignore_eos=True, logprobs=1)
+            params = SamplingParams(max_tokens=limit, temperature=0, ignore_eos=True, logprobs=2)
             ids[f"crowd-{number}"] = engine.add_request(f"crowd-{number}", {"prompt_token_ids": prompt}, params)
         abort_at = {int(number): after for number, after in abort_at.items()}
         self._abort([number for number, after in abort_at.items() if not after], ids)
@@ -151,8 +151,13 @@ class Engine:
 
 def _said(output):
     completion = output.outputs[0]
-    logprobs = [next(iter(each.values())).logprob for each in completion.logprobs or ()]
-    return {"tokens": list(completion.token_ids), "logprobs": logprobs, "cached": output.num_cached_tokens}
+    best = [sorted((each.logprob for each in two.values()), reverse=True) for two in completion.logprobs or ()]
+    return {
+        "tokens": list(completion.token_ids),
+        "logprobs": [first for first, *_ in best],
+        "margins": [first - second for first, second, *_ in best],
+        "cached": output.num_cached_tokens,
+    }
 
 
 def main(model, options):

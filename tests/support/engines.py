@@ -8,10 +8,12 @@ import os
 import random
 import select
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import nats
 
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_nats.nats_server import NatsServer
@@ -25,6 +27,8 @@ START_TIMEOUT_S = 170.0
 TIMEOUT_S = 120.0
 VOCABULARY = 4096
 BLOCK_TOKENS = 32
+NOISE = 0.3
+"""In logprobs; bytes of another block make several times as much."""
 
 
 def prompt(tokens: int, seed: int) -> list[int]:
@@ -98,14 +102,17 @@ class Engine:
         assert self.ask("drain")["is_drained"]
         assert self.ask("reset")["ok"]
 
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
     def quit(self) -> None:
         """End it as one ends an engine."""
         self.ask("quit")
-        self.__exit__(None, None, None)
+        self.kill()
+
+    def kill(self) -> None:
+        self._process.kill()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream:
+                stream.close()
+        self._process.wait()
 
     def __enter__(self) -> Self:
         return self
@@ -113,11 +120,7 @@ class Engine:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream:
-                stream.close()
-        if self._process.poll() is None:
-            self.kill()
+        self.kill()
 
 
 class Site:
@@ -161,6 +164,21 @@ class Site:
                 file.seek(slot * slot_bytes)
                 file.write(other)
 
+    def when(self, event: str, act: Callable[[], None]) -> None:
+        """Do something, and wait until the log gets such an event of this instance from it."""
+
+        async def wait() -> None:
+            client = await nats.connect(self.server.url)
+            try:
+                subscription = await client.subscribe(f"kvbm.v1.{self.instance}.*.{event}")
+                await client.flush()
+                act()
+                await subscription.next_msg(TIMEOUT_S)
+            finally:
+                await client.close()
+
+        asyncio.run(wait())
+
     def verify(self, status: dict[str, Any]) -> Verdict:
         """Fold the log from its beginning, and compare it with what the engine's owner says."""
 
@@ -184,10 +202,24 @@ class Site:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if engine := self._forget():
-            engine.__exit__(None, None, None)
+        self.kill()
 
 
 def words(answer: dict[str, Any]) -> tuple[list[int], list[float]]:
     """Tokens, and their logprobs as far as two runs of one kernel agree on them."""
     return answer["tokens"], [round(each, 2) for each in answer["logprobs"]]
+
+
+def disagreement(answer: dict[str, Any], reference: dict[str, Any]) -> str:
+    """Why two answers are not of one prompt's KV; empty if they may be.
+
+    The same block comes out a little different, in bfloat16, when it is computed beside others or in other pieces. So a
+    token counts where the reference was sure of it, and its logprob within what that makes.
+    """
+    columns = zip(*(each[name] for each in (answer, reference) for name in ("tokens", "logprobs", "margins")), strict=True)
+    for at, (token, logprob, _, wanted, expected, margin) in enumerate(columns):
+        if token != wanted:
+            return f"token {at} is {token} and not {wanted}" if margin > NOISE else ""
+        if abs(logprob - expected) > NOISE:
+            return f"token {at} has logprob {logprob:.2f} and not {expected:.2f}"
+    return ""

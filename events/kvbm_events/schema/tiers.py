@@ -23,7 +23,8 @@ class TierSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One tier of an instance as its owner opened it.
 
     `capacity` is in blocks. `policy` names the eviction policy. `admission` says which blocks come down into this
-    tier from the one above, and `seen_min` is the k of `selective`.
+    tier from the one above; `seen_min` is the k of `selective`, and `priority_min` the least priority of a request for
+    whose blocks that is done at all.
     """
 
     tier: TierName
@@ -32,3 +33,4 @@ class TierSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     control: Control = "owned"
     admission: Admission = "write_through"
     seen_min: int = 2
+    priority_min: int = 0

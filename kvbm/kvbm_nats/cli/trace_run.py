@@ -129,7 +129,7 @@ def _embedded(
     with BlockManager.open(log, instance, namespace=namespace, tiers=plan, keep=stack.kept, mover=stack.mover) as owner:
         content = Content(stack.stores["g1"])
         report = asyncio.run(play(EmbeddedCache(owner, content)))
-        owner.wait_transfers([*owner.state.transfers])
+        owner.settle()
         owner.snapshot()
         return Outcome(
             report=report,

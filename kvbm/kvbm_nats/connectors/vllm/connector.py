@@ -29,7 +29,8 @@ from kvbm_nats.connectors.vllm.orders import Orders, Told
 from kvbm_nats.connectors.vllm.scheduler import SchedulerSide
 from kvbm_nats.connectors.vllm.stats import KvbmPromMetrics, KvbmStats
 from kvbm_nats.connectors.vllm.worker import WorkerSide
-from kvbm_nats.manager import BlockManager, Options
+from kvbm_nats.manager import BlockManager
+from kvbm_nats.options import Options
 from kvbm_tiers.reports import Hello
 
 _SOURCES = {"g2": CacheHitSource.HOST, "g3": CacheHitSource.DISK, "g4": CacheHitSource.EXTERNAL_UNSPECIFIED}

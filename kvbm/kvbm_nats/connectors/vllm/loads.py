@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from kvbm_nats.offloading import Ticket
 from kvbm_statemachine import State
 from kvbm_tiers import Job
 
 
 class _Load(NamedTuple):
     name: str
+    keys: frozenset[str]
     slots: frozenset[int]
     waiting: set[int]
+    tickets: list[Ticket]
     give_up_at_s: float
 
 
@@ -37,9 +40,18 @@ class Loads:
         """Whether some block's job has not gone out."""
         return any(load.waiting for load in self._open.values())
 
-    def begin(self, request_id: str, name: str, slots: Collection[int], now_s: float) -> None:
-        """A request waits for these slots."""
-        self._open[request_id] = _Load(name, frozenset(slots), set(slots), now_s + self._patience_s)
+    def are_coming(self, keys: Collection[str]) -> bool:
+        """Whether a request waits for one of these blocks already."""
+        return any(not load.keys.isdisjoint(keys) for load in self._open.values())
+
+    def begin(self, request_id: str, name: str, keys: Collection[str], slots: Collection[int], now_s: float) -> None:
+        """A request waits for these blocks, in these slots."""
+        end_s = now_s + self._patience_s
+        self._open[request_id] = _Load(name, frozenset(keys), frozenset(slots), set(slots), [], end_s)
+
+    def ask(self, request_id: str, ticket: Ticket) -> None:
+        """Some of its blocks were asked for."""
+        self._open[request_id].tickets.append(ticket)
 
     def end(self, request_id: str) -> frozenset[int]:
         """The workers have told vLLM that it is over; the slots that it was for."""
@@ -57,23 +69,28 @@ class Loads:
         if load := self._open.get(request_id):
             self._open[request_id] = load._replace(give_up_at_s=float("-inf"))
 
-    def lost(self, state: State | None, now_s: float) -> tuple[dict[str, list[int]], list[str]]:
-        """By request, slots for which no job will come, and the transfers that must not begin any more.
+    def lost(
+        self, state: State | None, now_s: float
+    ) -> tuple[dict[str, list[int]], list[str], list[Ticket]]:
+        """By request, slots for which no job will come; and the transfers and tickets that must not begin any more.
 
-        A job comes for every slot that is under way and was not handed out; where patience ends, it comes too late.
-        Without a state none comes at all.
+        A job comes for what waits in a queue, and for every slot that is under way and was not handed out; where patience
+        ends, it comes too late. Without a state none comes at all.
         """
         lost: dict[str, list[int]] = {}
-        too_late: list[str] = []
+        late_transfers, late_tickets = list[str](), list[Ticket]()
         for request_id, load in self._open.items():
             if not load.waiting:
                 continue
             transfers = [t for t in state.transfers.values() if t.request == load.name and t.tier == "g1"] if state else []
             coming = {slot for transfer in transfers for slot in transfer.open}
+            if state and any(ticket.waiting for ticket in load.tickets):
+                coming = load.waiting
             if now_s >= load.give_up_at_s:
-                too_late += [t.id for t in transfers if not load.waiting.isdisjoint(t.open)]
+                late_transfers += [t.id for t in transfers if not load.waiting.isdisjoint(t.open)]
+                late_tickets += load.tickets
                 coming = set()
             if gone := load.waiting - coming:
                 lost[request_id] = sorted(gone)
                 load.waiting.difference_update(gone)
-        return lost, too_late
+        return lost, late_transfers, late_tickets

@@ -64,7 +64,6 @@ class SchedulerSide:
         self._tracked: dict[str, Tracked] = {}
         self._admissions: list[_Admission] = []
         self._loads = Loads(patience_s)
-        self._planned: set[str] = set()
         self._progress = Progress()
         self._news = threading.Event()
         manager.watch(self._news.set)
@@ -85,7 +84,7 @@ class SchedulerSide:
         hits = [hit for hit in manager.look(keys, local=tracked.local) if hit.tier != "g1"]
         blocks = sum(len(hit.slots) for hit in hits)
         wanted = keys[tracked.local : tracked.local + blocks]
-        if not (self._planned.isdisjoint(wanted) and manager.state.incoming["g1"].isdisjoint(wanted)):
+        if self._loads.are_coming(wanted):
             return None
         tracked.promised = {hit.tier: len(hit.slots) for hit in hits}
         return blocks * self._block_tokens
@@ -100,20 +99,17 @@ class SchedulerSide:
         if tokens or not request.num_computed_tokens:  # else it comes back from a load
             admission = _Admission(tracked, block_ids, tokens // self._block_tokens)
             self._admissions.append(admission)
-            self._planned.update(admission.keys)
+            if tokens:
+                tracked.is_loading = True
+                self._loads.begin(
+                    request.request_id, tracked.name, admission.keys, admission.slots, self._clock()
+                )
 
     def step(self, step: Step) -> Orders:
         """vLLM has decided what to do next; what the workers are to do with it."""
         orders = Orders(is_idle=not step.num_scheduled_tokens)
         admissions, self._admissions = self._admissions, []
-        self._planned.clear()
-        for admission in admissions:
-            if admission.loads:
-                orders.loads[admission.tracked.request.request_id] = admission.slots
-                admission.tracked.is_loading = True
-                self._loads.begin(
-                    admission.tracked.request.request_id, admission.tracked.name, admission.slots, self._clock()
-                )
+        orders.loads = {each.tracked.request.request_id: each.slots for each in admissions if each.loads}
         self._guarded(lambda manager: self._follow(manager, step, admissions))
         if orders.is_idle and (self._loads.are_waiting or self._is_moving):
             self._news.wait(NEWS_WAIT_S)
@@ -122,9 +118,11 @@ class SchedulerSide:
         orders.jobs = self._mover.take_jobs()
         self._loads.handed_out(orders.jobs)
         manager = self._manager
-        orders.lost, too_late = self._loads.lost(manager.state if manager else None, self._clock())
-        for transfer in too_late:
+        orders.lost, transfers, tickets = self._loads.lost(manager.state if manager else None, self._clock())
+        for transfer in transfers:
             self._mover.drop(transfer)
+        if tickets:
+            self._guarded(lambda manager: [manager.cancel(ticket) for ticket in tickets])
         return orders
 
     def heard(self, told: Iterable[Told], arrived: Collection[str], failed: Collection[int]) -> None:
@@ -178,7 +176,9 @@ class SchedulerSide:
     @property
     def _is_moving(self) -> bool:
         manager = self._manager
-        return manager is not None and any(transfer.open for transfer in manager.state.transfers.values())
+        return manager is not None and (
+            manager.waiting > 0 or any(transfer.open for transfer in manager.state.transfers.values())
+        )
 
     def _is_late(self, manager: BlockManager) -> bool:
         return self._progress.is_late(manager.acked, manager.pending, self._clock())
@@ -222,7 +222,8 @@ class SchedulerSide:
                 end = at + len(hit.slots)
                 part, slots = admission.keys[at:end], admission.slots[at:end]
                 if part:
-                    manager.onboard(tracked.name, part, source=hit.tier, tier="g1", slots=slots)
+                    ticket = manager.onboard(tracked.name, part, source=hit.tier, tier="g1", slots=slots)
+                    self._loads.ask(tracked.request.request_id, ticket)
                 at = end
         except RefusedError as error:
             _logger.warning("a request is not loaded", request=tracked.name, why=str(error))
@@ -276,7 +277,7 @@ class SchedulerSide:
             if keys := [*tier.lineage.index]:
                 manager.evict(keys, tier=tier.name, reason="reset", actor="vllm")
 
-    def _guarded(self, work: Callable[[BlockManager], None]) -> bool:
+    def _guarded(self, work: Callable[[BlockManager], object]) -> bool:
         """Do something with the owner, if there is one; whether it was done. After a failure there is none any more."""
         manager = self._manager
         if manager is None:
