@@ -18,6 +18,7 @@ COMMANDS = [
     ["dev"],
     ["serve"],
     ["worker"],
+    ["bridge"],
     ["project"],
     ["replay"],
     ["traffic"],

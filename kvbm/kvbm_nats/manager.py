@@ -91,6 +91,7 @@ class BlockManager:
         requests: Requests = "dropped",
         mover: Mover | None = None,
         options: Options | None = None,
+        note: str = "",
     ) -> BlockManager:
         """Recover the instance from its log and claim its next epoch.
 
@@ -104,6 +105,7 @@ class BlockManager:
             requests: whether what requests held goes on being held
             mover: what copies blocks between tiers; memory within this process by default
             options: see `Options`
+            note: why it is opened, for people who read the log
 
         Raises:
             Fenced: another owner claimed the instance meanwhile.
@@ -119,7 +121,7 @@ class BlockManager:
             opened = plan_opening(
                 recovered.state,
                 namespace=namespace,
-                owner=f"{socket.gethostname()}:{os.getpid()}",
+                owner=f"{socket.gethostname()}:{os.getpid()} {note}".rstrip(),
                 tiers=tiers,
                 keep=keep,
                 requests=requests,

@@ -20,7 +20,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(600))
             if not os.environ.get(PYTHON_ENV):
-                item.add_marker(pytest.mark.skip(reason=f"no engine: .ci/engines makes one, and names it in {PYTHON_ENV}"))
+                item.add_marker(
+                    pytest.mark.skip(reason=f"no engine: .ci/engines makes one, and names it in {PYTHON_ENV}")
+                )
 
 
 @pytest.fixture(scope="session")

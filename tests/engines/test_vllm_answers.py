@@ -19,7 +19,7 @@ def answers(alone):
 
 
 @pytest.fixture(scope="module")
-def engine(answers, site):  # noqa: ARG001 - the engine without a connector has ended first
+def engine(answers, site):
     """An engine whose tiers have the long prompt."""
     engine = site.start()
     assert words(engine.generate([LONG])[0]) == answers["long"]
@@ -99,7 +99,9 @@ def test_vllm_counts_what_we_found(engine):
     metrics = engine.ask("metrics")
     found = {name.split("[")[0]: value for name, value in metrics.items() if "external_prefix" in name}
     assert found["vllm:external_prefix_cache_hits"] > CACHED
-    moved = [value for name, value in metrics.items() if "kvbm_moved_blocks" in name and "'g2'), ('tier', 'g1')" in name]
+    moved = [
+        value for name, value in metrics.items() if "kvbm_moved_blocks" in name and "'g2'), ('tier', 'g1')" in name
+    ]
     assert moved
     assert moved[0] > BLOCKS
 

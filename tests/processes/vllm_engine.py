@@ -19,10 +19,10 @@ os.environ |= {
     "VLLM_NO_USAGE_STATS": "1",
 }
 
-from vllm import LLM, SamplingParams  # noqa: E402 - it reads the environment
-from vllm.config import KVTransferConfig  # noqa: E402 - the same
-from vllm.distributed.kv_transfer import get_kv_transfer_group  # noqa: E402 - the same
-from vllm.v1.request import Request  # noqa: E402 - the same
+from vllm import LLM, SamplingParams
+from vllm.config import KVTransferConfig
+from vllm.distributed.kv_transfer import get_kv_transfer_group
+from vllm.v1.request import Request
 
 DRAIN_S = 30.0
 

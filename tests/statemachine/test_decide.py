@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from kvbm_events.codec import decode, encode
-from kvbm_events.schema import KEY_DIGITS, MAX_BLOCKS, MAX_CAPACITY, MAX_MISSED, Evicted, Registered, to_slots
+from kvbm_events.schema import KEY_DIGITS, MAX_BLOCKS, MAX_CAPACITY, MAX_MISSED, Evicted, Registered
 from kvbm_events.schema.errors import (
     BlockHeld,
     InvalidCommand,

@@ -37,7 +37,9 @@ def prompt(tokens: int, seed: int) -> list[int]:
     return [dice.randrange(10, VOCABULARY) for _ in range(tokens)]
 
 
-def transfer_config(url: str, instance: str, folder: Path, *, tiers: str = "g2=256,g3=512", **more: Any) -> dict[str, Any]:
+def transfer_config(
+    url: str, instance: str, folder: Path, *, tiers: str = "g2=256,g3=512", **more: Any
+) -> dict[str, Any]:
     """What is written as `--kv-transfer-config`, with tiers in a folder; `more` goes into our part of it."""
     stores = {"g2": f"arena:{folder}/g2", "g3": f"slab:{folder}/g3"}
     named = [part[:2] for part in tiers.split(",")]
@@ -216,7 +218,9 @@ def disagreement(answer: dict[str, Any], reference: dict[str, Any]) -> str:
     The same block comes out a little different, in bfloat16, when it is computed beside others or in other pieces. So a
     token counts where the reference was sure of it, and its logprob within what that makes.
     """
-    columns = zip(*(each[name] for each in (answer, reference) for name in ("tokens", "logprobs", "margins")), strict=True)
+    columns = zip(
+        *(each[name] for each in (answer, reference) for name in ("tokens", "logprobs", "margins")), strict=True
+    )
     for at, (token, logprob, _, wanted, expected, margin) in enumerate(columns):
         if token != wanted:
             return f"token {at} is {token} and not {wanted}" if margin > NOISE else ""

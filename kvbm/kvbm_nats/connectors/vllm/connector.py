@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -155,7 +154,9 @@ class KvbmConnector(KVConnectorBase_V1):
         """Vllm's own blocks, which are held while they are copied."""
         self._pool = gpu_block_pool
 
-    def set_xfer_handshake_metadata_pp_aware(self, metadata: dict[tuple[int, int], KVConnectorHandshakeMetadata]) -> None:
+    def set_xfer_handshake_metadata_pp_aware(
+        self, metadata: dict[tuple[int, int], KVConnectorHandshakeMetadata]
+    ) -> None:
         """All workers have opened their tiers: recover what the log says of them, and become their owner."""
         hellos = [metadata[rank].hello for rank in sorted(metadata)]
         config = self._config
@@ -266,6 +267,10 @@ def _refuse_what_cannot_be(vllm_config: Any) -> None:
     if vllm_config.speculative_config is not None:
         raise InvalidCommand("speculative decoding", why="blocks of rejected tokens are not told apart, as yet")
     if max(parallel.decode_context_parallel_size, parallel.prefill_context_parallel_size) > 1:
-        raise InvalidCommand("context parallelism", why="a block's tokens lie in several ranks, which is not served, as yet")
+        raise InvalidCommand(
+            "context parallelism", why="a block's tokens lie in several ranks, which is not served, as yet"
+        )
     if not vllm_config.cache_config.enable_prefix_caching:
-        raise InvalidCommand("prefix caching is off", why="without it blocks have no hash", hint="enable_prefix_caching")
+        raise InvalidCommand(
+            "prefix caching is off", why="without it blocks have no hash", hint="enable_prefix_caching"
+        )

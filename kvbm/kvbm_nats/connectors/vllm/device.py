@@ -49,7 +49,9 @@ def device_store(tensors: Mapping[str, Tensor]) -> CpuDevice:
         raise InvalidCommand("a model without KV cache", why="vLLM has registered no layer")
     shape = {(tuple(each.shape), str(each.dtype), str(each.device)) for each in layers}
     if len(shape) > 1:
-        raise InvalidCommand(f"layers of {len(shape)} shapes", why="blocks of all layers must be of one", hint=str(shape))
+        raise InvalidCommand(
+            f"layers of {len(shape)} shapes", why="blocks of all layers must be of one", hint=str(shape)
+        )
     first = layers[0]
     if first.device.type != "cpu":
         raise InvalidCommand(f"KV cache on {first.device}", why="this connector reaches host memory only, as yet")

@@ -69,9 +69,7 @@ class Loads:
         if load := self._open.get(request_id):
             self._open[request_id] = load._replace(give_up_at_s=float("-inf"))
 
-    def lost(
-        self, state: State | None, now_s: float
-    ) -> tuple[dict[str, list[int]], list[str], list[Ticket]]:
+    def lost(self, state: State | None, now_s: float) -> tuple[dict[str, list[int]], list[str], list[Ticket]]:
         """By request, slots for which no job will come; and the transfers and tickets that must not begin any more.
 
         A job comes for what waits in a queue, and for every slot that is under way and was not handed out; where patience
@@ -82,7 +80,9 @@ class Loads:
         for request_id, load in self._open.items():
             if not load.waiting:
                 continue
-            transfers = [t for t in state.transfers.values() if t.request == load.name and t.tier == "g1"] if state else []
+            transfers = (
+                [t for t in state.transfers.values() if t.request == load.name and t.tier == "g1"] if state else []
+            )
             coming = {slot for transfer in transfers for slot in transfer.open}
             if state and any(ticket.waiting for ticket in load.tickets):
                 coming = load.waiting

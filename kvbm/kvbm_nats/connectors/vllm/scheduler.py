@@ -94,19 +94,17 @@ class SchedulerSide:
         return {tier: n * self._block_tokens for tier, n in self._tracked[request_id].promised.items()}
 
     def admitted(self, request: EngineRequest, block_ids: Sequence[int], tokens: int) -> None:
-        """vLLM has given blocks to a waiting request; so many tokens of it are to be loaded."""
+        """VLLM has given blocks to a waiting request; so many tokens of it are to be loaded."""
         tracked = self._tracked[request.request_id]
         if tokens or not request.num_computed_tokens:  # else it comes back from a load
             admission = _Admission(tracked, block_ids, tokens // self._block_tokens)
             self._admissions.append(admission)
             if tokens:
                 tracked.is_loading = True
-                self._loads.begin(
-                    request.request_id, tracked.name, admission.keys, admission.slots, self._clock()
-                )
+                self._loads.begin(request.request_id, tracked.name, admission.keys, admission.slots, self._clock())
 
     def step(self, step: Step) -> Orders:
-        """vLLM has decided what to do next; what the workers are to do with it."""
+        """VLLM has decided what to do next; what the workers are to do with it."""
         orders = Orders(is_idle=not step.num_scheduled_tokens)
         admissions, self._admissions = self._admissions, []
         orders.loads = {each.tracked.request.request_id: each.slots for each in admissions if each.loads}

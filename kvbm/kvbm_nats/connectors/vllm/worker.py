@@ -66,7 +66,11 @@ class WorkerSide:
             ],
         )
         _logger.info(
-            "tiers are open", rank=rank, block_bytes=device.layout.block_bytes, kept=self._stack.kept, g1=device.capacity
+            "tiers are open",
+            rank=rank,
+            block_bytes=device.layout.block_bytes,
+            kept=self._stack.kept,
+            g1=device.capacity,
         )
         self.traffic = Traffic(self._stack.mover)
         self._loads: dict[str, _Load] = {}
