@@ -105,7 +105,9 @@ async def test_the_log_tells_why(engine, follow, nats_url, instance):
     bridge.manager.flush()
     log = await JetStreamLog.connect(nats_url)
     try:
-        bodies = [entry.data async for batch in log.read(instance, until=await log.last_seq(instance)) for entry in batch]
+        bodies = [
+            entry.data async for batch in log.read(instance, until=await log.last_seq(instance)) for entry in batch
+        ]
         assert not (await verify(log, instance)).flaws
     finally:
         await log.close()
@@ -172,9 +174,7 @@ def test_both_forms_of_an_event_are_read(event, meaning):
 
 
 def test_a_block_of_another_group_is_another_block():
-    first, second = decode_batch(
-        msgspec.msgpack.encode([0.0, [stored(HASHES[:1]), stored(HASHES[:1], group_idx=1)]])
-    )
+    first, second = decode_batch(msgspec.msgpack.encode([0.0, [stored(HASHES[:1]), stored(HASHES[:1], group_idx=1)]]))
     assert first.keys == KEYS[:1]
     assert second.keys != first.keys
 

@@ -34,7 +34,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone(model: Path) -> Iterator[Callable[..., list[dict]]]:
+def alone(model: Path) -> Callable[..., list[dict]]:
     """What an engine without a connector says to prompts. It has ended before another one starts."""
     said: dict[str, list[dict]] = {}
 
@@ -45,7 +45,7 @@ def alone(model: Path) -> Iterator[Callable[..., list[dict]]]:
                 said[name] = [engine.generate([each], **more)[0] for each in prompts]
         return said[name]
 
-    yield ask
+    return ask
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kvbm_events.schema import EvictReason
 from kvbm_events.schema.errors import TierFull
-from kvbm_nats.bridge.wire import Cleared, EngineEvent, Removed, Stored
+from kvbm_nats.bridge.wire import EngineEvent, Removed, Stored
 from kvbm_nats.manager import BlockManager
 
 REQUEST = "engine"

@@ -19,7 +19,14 @@ from kvbm_events.schema.errors import KvbmError
 SEQUENCE_BYTES = 8
 END = (-1).to_bytes(SEQUENCE_BYTES, "big", signed=True)
 """The sequence of the message that ends a replay."""
-_TIERS: dict[str, TierName] = {"GPU": "g1", "CPU": "g2", "CPU_TIER1": "g2", "CPU_PINNED": "g2", "STORAGE": "g3", "DISK": "g3"}
+_TIERS: dict[str, TierName] = {
+    "GPU": "g1",
+    "CPU": "g2",
+    "CPU_TIER1": "g2",
+    "CPU_PINNED": "g2",
+    "STORAGE": "g3",
+    "DISK": "g3",
+}
 _STORED = ("block_hashes", "parent_block_hash", "token_ids", "block_size", "lora_id", "medium")
 _REMOVED = ("block_hashes", "medium")
 
@@ -61,7 +68,9 @@ def decode_batch(data: bytes) -> list[EngineEvent]:
         batch = _decode(data)
         return [event for raw in batch[1] if (event := _event(raw)) is not None]
     except (msgspec.DecodeError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidEngineEvent(f"{len(data)} bytes are no batch of KV events", why=str(error) or repr(error)) from error
+        raise InvalidEngineEvent(
+            f"{len(data)} bytes are no batch of KV events", why=str(error) or repr(error)
+        ) from error
 
 
 def _event(raw: Any) -> EngineEvent | None:  # noqa: ANN401 - it comes from outside, and is looked at here

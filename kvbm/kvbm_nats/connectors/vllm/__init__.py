@@ -4,6 +4,9 @@
 `worker` moves bytes, in each worker's. What they say to each other goes with vLLM's own step messages (`messages`).
 """
 
+# pyright: reportMissingImports=false
+# vLLM is not installed where types are checked
+
 from __future__ import annotations
 
 

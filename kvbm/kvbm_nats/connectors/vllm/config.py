@@ -50,8 +50,11 @@ class ConnectorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def media(self, rank: int, ranks: int) -> dict[TierName, Medium]:
         """Where a rank's slice of each tier lies: in a folder of the instance's, and of the rank's where there are several."""
         folder = f"{self.instance}.{rank}" if ranks > 1 else self.instance
-        media = {tier: Medium.parse(url) for tier, url in self.stores.items()}
-        return {tier: replace(medium, path=str(PurePosixPath(medium.path) / folder)) for tier, medium in media.items()}
+        media: dict[TierName, Medium] = {}
+        for tier, url in self.stores.items():
+            medium = Medium.parse(url)
+            media[tier] = replace(medium, path=str(PurePosixPath(medium.path) / folder))
+        return media
 
 
 def read_config(extra: Mapping[str, Any], *, replica: str = "") -> ConnectorConfig:

@@ -9,6 +9,8 @@ from typing import Any
 
 from vllm.distributed.kv_transfer.kv_connector.v1.metrics import KVConnectorPromMetrics, KVConnectorStats
 
+from kvbm_nats.connectors.vllm.traffic import Moved
+
 _METRICS = {
     "blocks": ("vllm:kvbm_moved_blocks", "Blocks that arrived in another tier"),
     "bytes": ("vllm:kvbm_moved_bytes", "Bytes of blocks that arrived in another tier"),
@@ -22,7 +24,7 @@ class KvbmStats(KVConnectorStats):
 
     def reset(self) -> None:
         """Begin again."""
-        self.data = {}
+        self.data: Moved = {}
 
     def aggregate(self, other: KVConnectorStats) -> KVConnectorStats:
         """Add another one's."""
