@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from kvbm_events.schema import TierName, TierSpec
@@ -18,6 +18,7 @@ from kvbm_nats.plan import parse_plan
 from kvbm_tiers import Medium
 
 WHERE = "kv_connector_extra_config"
+Seconds = Annotated[float, Meta(gt=0)]
 
 
 class ConnectorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,9 +39,9 @@ class ConnectorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stores: dict[TierName, str]
     nats: str = "nats://127.0.0.1:4222"
     tag: str = ""
-    patience_s: float = 2.0
-    transfer_timeout_s: float = 30.0
-    snapshot_every: int = 50_000
+    patience_s: Seconds = 2.0
+    transfer_timeout_s: Seconds = 30.0
+    snapshot_every: Annotated[int, Meta(ge=0)] = 50_000
 
     @property
     def plan(self) -> list[TierSpec]:
@@ -95,5 +96,3 @@ def _check(config: ConnectorConfig) -> None:
         )
     for url in config.stores.values():
         Medium.parse(url)
-    if min(config.patience_s, config.transfer_timeout_s) <= 0 or config.snapshot_every < 0:
-        raise InvalidCommand("patience_s and transfer_timeout_s", why="they are times above 0, in seconds")

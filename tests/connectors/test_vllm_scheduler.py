@@ -1,0 +1,278 @@
+"""The scheduler's side against an engine of the test's own: what the log does not acknowledge must not hold it up."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from kvbm_events.schema import TierSpec
+from kvbm_nats.connectors.vllm.mover import NOT_BEGUN, EngineMover
+from kvbm_nats.connectors.vllm.orders import Told
+from kvbm_nats.connectors.vllm.scheduler import SchedulerSide
+from kvbm_nats.connectors.vllm.tracked import Tracked
+from kvbm_nats.manager import BlockManager
+from kvbm_nats.options import Options
+from kvbm_tiers.reports import Hello, Reported
+from support.service import HeldLog
+
+BLOCK_TOKENS = 4
+ROOM = 16
+PATIENCE_S = 2.0
+CHECKSUM = "0123456789abcdef"
+HASHES = [bytes([at]) * 32 for at in range(1, 9)]
+
+
+class Pool:
+    """Counts how often each block is held."""
+
+    def __init__(self):
+        self.blocks = [SimpleNamespace(block_id=at) for at in range(ROOM)]
+        self.num_gpu_blocks = ROOM
+        self.held = [0] * ROOM
+
+    def touch(self, blocks):
+        for block in blocks:
+            self.held[block.block_id] += 1
+
+    def free_blocks(self, blocks):
+        for block in blocks:
+            self.held[block.block_id] -= 1
+            assert self.held[block.block_id] >= 0
+
+
+class Engine:
+    """Gives blocks to requests as vLLM does, and has one worker that does at once what it is told."""
+
+    def __init__(self):
+        self.log, self.pool, self.now_s = HeldLog(), Pool(), 100.0
+        hello = Hello(incarnation="w", rank=0, ranks=1, namespace="n=1")
+        mover = EngineMover("n=1", [hello])
+        tiers = [TierSpec(tier="g1", capacity=ROOM, control="observed"), TierSpec(tier="g2", capacity=32)]
+        self.manager = BlockManager.open(
+            self.log, "i", namespace="n=1", tiers=tiers, mover=mover, options=Options(snapshot_every=0)
+        )
+        self.side = SchedulerSide(
+            self.manager, mover, self.pool, block_tokens=BLOCK_TOKENS, patience_s=PATIENCE_S, clock=lambda: self.now_s
+        )
+
+    def request(self, name, blocks=4, first=0):
+        hashes = HASHES[first : first + blocks]
+        request = SimpleNamespace(
+            request_id=name,
+            num_tokens=blocks * BLOCK_TOKENS + 1,
+            num_computed_tokens=0,
+            skip_reading_prefix_cache=False,
+            block_hashes=hashes,
+        )
+        self.side.added(request)
+        return request
+
+    def step(self, *scheduled, preempted=(), new=()):
+        """A step of these requests, each with its blocks; those in `new` are scheduled for the first time."""
+        tables = {request.request_id: (ids,) for request, ids in scheduled}
+        fresh = [
+            SimpleNamespace(
+                req_id=request.request_id, block_ids=(ids,), num_computed_tokens=request.num_computed_tokens
+            )
+            for request, ids in scheduled
+            if request in new
+        ]
+        return self.side.step(
+            SimpleNamespace(
+                scheduled_new_reqs=fresh,
+                scheduled_cached_reqs=SimpleNamespace(
+                    req_ids=[], resumed_req_ids=[], new_block_ids=[], num_computed_tokens=[]
+                ),
+                num_scheduled_tokens=dict.fromkeys(tables, 1),
+                preempted_req_ids=preempted,
+                kv_connector_block_state=SimpleNamespace(get_block_ids=tables.get),
+            )
+        )
+
+    def compute(self, request, ids):
+        """Admit a request, compute it, and end it."""
+        assert self.side.found(request, 0) == 0
+        self.side.admitted(request, ids, 0)
+        self.step((request, ids), new=[request])
+        request.num_computed_tokens = len(request.block_hashes) * BLOCK_TOKENS
+        self.side.finished(request, ids)
+
+    def obey(self, orders, *, reason=""):
+        """The worker does its jobs, and says so."""
+        reports = [
+            Reported(
+                incarnation="w",
+                transfer=job.transfer,
+                slots=[(slot, 1) for slot in job.slots],
+                reason=reason,
+                length_bytes=0 if reason else 8,
+                checksums="" if reason else CHECKSUM * len(job.slots),
+            )
+            for job in orders.jobs
+        ]
+        self.side.heard([Told(rank=0, reports=reports)] if reports else [], (), ())
+
+    def settle(self):
+        for _ in range(200):
+            self.obey(self.step())
+            if not self.side.is_busy:
+                return
+        raise AssertionError("copies do not end")
+
+    @property
+    def g1(self):
+        return self.manager.state.tiers["g1"].lineage.index
+
+
+@pytest.fixture
+def engine():
+    engine = Engine()
+    yield engine
+    engine.log.held = False
+    engine.log._take(engine.log._acked_n)
+    engine.side.close()
+
+
+def stored(engine, name="a", ids=(3, 4, 5, 6)):
+    """A request whose blocks are on the host, and in g1 no more."""
+    engine.compute(engine.request(name), [*ids])
+    engine.settle()
+    engine.manager.flush()
+    engine.step()
+
+
+def load(engine, request, ids):
+    tokens = engine.side.found(request, 0)
+    engine.side.admitted(request, ids, tokens)
+    return tokens
+
+
+def test_blocks_are_held_from_the_start_of_their_copy_to_its_end(engine):
+    engine.log.held = True
+    request = engine.request("a")
+    engine.compute(request, [3, 4, 5, 6])
+    assert [at for at, held in enumerate(engine.pool.held) if held] == [3, 4, 5, 6]
+    assert not engine.step().jobs
+    engine.log.held = False
+    engine.log._take(engine.log._acked_n)
+    engine.settle()
+    assert not any(engine.pool.held)
+    assert len(engine.manager.state.tiers["g2"].lineage.index) == 4
+
+
+def test_what_is_wanted_is_loaded_into_the_blocks_that_vllm_chose(engine):
+    stored(engine)
+    request = engine.request("b")
+    assert load(engine, request, [9, 8, 7, 10, 11]) == 16
+    orders = engine.step()
+    assert orders.loads == {"b": [9, 8, 7, 10]}
+    jobs = orders.jobs or engine.step().jobs
+    assert [(job.source, list(job.slots)) for job in jobs] == [("g2", [9, 8, 7, 10])]
+    engine.side.heard([], ["b"], ())
+
+
+def test_who_wants_what_is_on_its_way_is_asked_to_wait(engine):
+    stored(engine)
+    load(engine, engine.request("b"), [7, 8, 9, 10, 11])
+    assert engine.side.found(engine.request("c"), 0) is None
+    engine.step()
+    assert engine.side.found(engine.request("d"), 0) is None
+
+
+def test_a_load_that_does_not_begin_in_time_is_given_up_and_never_begins(engine):
+    stored(engine)
+    engine.log.held = True
+    request = engine.request("b")
+    load(engine, request, [7, 8, 9, 10, 11])
+    assert not engine.step().lost
+    engine.now_s += PATIENCE_S
+    assert engine.step().lost == {"b": [7, 8, 9, 10]}
+    engine.side.heard([], ["b"], [7, 8, 9, 10])
+    assert engine.side.found(request, 0) == 0
+    engine.log.held = False
+    engine.log._take(engine.log._acked_n)
+    for _ in range(20):
+        assert not engine.step().jobs
+    failed = [entry.data for entry in engine.log._entries if b'"OnboardFailed"' in entry.data]
+    assert [NOT_BEGUN.encode() in data for data in failed] == [True]
+
+
+def test_a_log_that_stands_still_is_not_asked_for_loads(engine):
+    stored(engine)
+    engine.log.held = True
+    engine.compute(engine.request("other", first=4), [11, 12, 13, 14])
+    engine.step()
+    engine.now_s += 1.0
+    assert engine.side.found(engine.request("b"), 0) == 0
+
+
+def test_the_engine_gets_blocks_back_whose_copy_has_not_begun(engine):
+    engine.log.held = True
+    engine.compute(engine.request("a"), [3, 4, 5, 6])
+    assert any(engine.pool.held)
+    assert engine.side.gives_way()
+    assert not any(engine.pool.held)
+    assert not engine.side.gives_way()
+    engine.log.held = False
+    engine.log._take(engine.log._acked_n)
+    engine.settle()
+    assert not engine.manager.state.tiers["g2"].lineage.index
+
+
+def test_a_block_that_vllm_gives_away_is_no_source_any_more(engine):
+    engine.log.held = True
+    request = engine.request("a")
+    engine.compute(request, [3, 4, 5, 6])
+    engine.side.gives_way()
+    other = engine.request("b", first=4)
+    engine.side.found(other, 0)
+    engine.side.admitted(other, [3, 4, 9, 10], 0)
+    engine.step((other, [3, 4, 9, 10]), new=[other])
+    assert sorted(engine.g1.values()) == [5, 6]
+
+
+def test_a_preempted_request_holds_nothing(engine):
+    request = engine.request("a")
+    engine.side.found(request, 0)
+    engine.side.admitted(request, [3, 4, 5, 6], 0)
+    engine.step((request, [3, 4, 5, 6]), new=[request])
+    request.num_computed_tokens = 16
+    engine.step((request, [3, 4, 5, 6]))
+    assert engine.manager.state.requests["a"].pins["g1"]
+    engine.step(preempted=["a"])
+    assert "g1" not in engine.manager.state.requests["a"].pins
+
+
+def test_two_that_computed_one_block_do_not_hold_each_others(engine):
+    """The second one's blocks are its own, whatever g1 says; the first one's are reused under it."""
+    for name, ids in (("a", [3, 4, 5, 6]), ("b", [7, 8, 9, 10])):
+        request = engine.request(name)
+        engine.side.found(request, 0)
+        engine.side.admitted(request, ids, 0)
+        engine.step((request, ids), new=[request])
+        request.num_computed_tokens = 16
+        engine.step((request, ids))
+    engine.settle()
+    assert sorted(engine.g1.values()) == [3, 4, 5, 6]
+    third = engine.request("c", first=4)
+    engine.side.found(third, 0)
+    engine.side.admitted(third, [3, 4, 5, 6], 0)
+    engine.step((third, [3, 4, 5, 6]), new=[third])
+    assert not engine.g1
+    assert not engine.manager.check_integrity()
+
+
+def test_without_an_owner_the_engine_goes_on(engine):
+    stored(engine)
+    engine.side._give_up(engine.manager, RuntimeError("planted"))
+    request = engine.request("b")
+    assert engine.side.found(request, 0) == 0
+    engine.compute(request, [7, 8, 9, 10])
+    assert not engine.step().jobs
+    assert not engine.side.is_busy
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\ud800b"])
+def test_a_request_may_have_any_id(name):
+    one, other = (Tracked(SimpleNamespace(request_id=name + end, block_hashes=[])).name for end in ("1", "2"))
+    assert one != other
+    assert len(one.encode()) <= 256
