@@ -36,7 +36,7 @@ def test_a_good_one():
         ({"tiers": "g2=4096:observed,g3=1"}, "g2 is observed"),
         ({"tiers": "g2=4096"}, "g3 is in stores only"),
         ({"stores": {"g2": "arena:/dev/shm"}}, "g3 is in tiers only"),
-        ({"stores": {"g2": "/dev/shm", "g3": "slab:/mnt"}}, "store '/dev/shm'.*a store is SCHEME:PLACE"),
+        ({"stores": {"g2": "/ram", "g3": "slab:/mnt"}}, "store '/ram'.*a store is SCHEME:PLACE"),
         ({"stores": ["g2=arena:/dev/shm"]}, "Expected `object`, got `array` - at `\\$.stores`"),
         ({"stores": {"g9": "arena:/dev/shm"}}, "Invalid enum value 'g9'"),
         ({"patience_s": 0}, "Expected `float` > 0.0 - at `\\$.patience_s`"),
@@ -62,9 +62,8 @@ def engine(**changes):
     cache = {"cache_dtype": "auto", "block_size": 32, "prefix_caching_hash_algo": "sha256"}
     parallel = {"tensor_parallel_size": 2, "pipeline_parallel_size": 1}
     parts = [{name: changes.get(name, value) for name, value in part.items()} for part in (model, cache, parallel)]
-    return SimpleNamespace(
-        **dict(zip(("model_config", "cache_config", "parallel_config"), map(lambda it: SimpleNamespace(**it), parts)))
-    )
+    names = ("model_config", "cache_config", "parallel_config")
+    return SimpleNamespace(**{name: SimpleNamespace(**part) for name, part in zip(names, parts, strict=True)})
 
 
 def test_a_namespace_says_what_must_agree(monkeypatch):
@@ -78,7 +77,7 @@ def test_a_namespace_says_what_must_agree(monkeypatch):
 
 def test_hashes_with_a_random_seed_are_refused(monkeypatch):
     monkeypatch.delenv("PYTHONHASHSEED", raising=False)
-    with pytest.raises(InvalidCommand, match="random in every process.*PYTHONHASHSEED"):
+    with pytest.raises(InvalidCommand, match=r"random in every process.*PYTHONHASHSEED"):
         namespace_of(engine(prefix_caching_hash_algo="xxhash_cbor"), "")
     monkeypatch.setenv("PYTHONHASHSEED", "7")
     assert "hash=xxhash_cbor;seed=7" in namespace_of(engine(prefix_caching_hash_algo="xxhash_cbor"), "")
