@@ -1,10 +1,13 @@
 """The scheduler's side against an engine of the test's own: what the log does not acknowledge must not hold it up."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from kvbm_events.schema import TierSpec
+from kvbm_events.schema.errors import Fenced, LogUnavailable
+from kvbm_nats.connectors.vllm import reopening
 from kvbm_nats.connectors.vllm.mover import NOT_BEGUN, EngineMover
 from kvbm_nats.connectors.vllm.orders import Told
 from kvbm_nats.connectors.vllm.scheduler import SchedulerSide
@@ -47,12 +50,18 @@ class Engine:
         hello = Hello(incarnation="w", rank=0, ranks=1, namespace="n=1")
         mover = EngineMover("n=1", [hello])
         tiers = [TierSpec(tier="g1", capacity=ROOM, control="observed"), TierSpec(tier="g2", capacity=32)]
-        self.manager = BlockManager.open(
-            self.log, "i", namespace="n=1", tiers=tiers, mover=mover, options=Options(snapshot_every=0)
-        )
+
+        def open_owner():
+            options = Options(snapshot_every=0)
+            return BlockManager.open(self.log, "i", namespace="n=1", tiers=tiers, mover=mover, options=options)
+
         self.side = SchedulerSide(
-            self.manager, mover, self.pool, block_tokens=BLOCK_TOKENS, patience_s=PATIENCE_S, clock=lambda: self.now_s
+            open_owner, mover, self.pool, block_tokens=BLOCK_TOKENS, patience_s=PATIENCE_S, clock=lambda: self.now_s
         )
+
+    @property
+    def manager(self):
+        return self.side._manager
 
     def request(self, name, blocks=4, first=0):
         hashes = HASHES[first : first + blocks]
@@ -261,14 +270,37 @@ def test_two_that_computed_one_block_do_not_hold_each_others(engine):
     assert not engine.manager.check_integrity()
 
 
-def test_without_an_owner_the_engine_goes_on(engine):
+def test_without_an_owner_the_engine_goes_on_until_there_is_another(engine, monkeypatch):
+    monkeypatch.setattr(reopening, "AGAIN_AFTER_S", 0.05)
     stored(engine)
-    engine.side._give_up(engine.manager, RuntimeError("planted"))
+    load(engine, engine.request("loading"), [7, 8, 9, 10, 11])
+    engine.log.held = True
+    engine.step()
+    engine.side._give_up(engine.manager, LogUnavailable("planted"))
+    assert engine.step().lost == {"loading": [7, 8, 9, 10]}
     request = engine.request("b")
     assert engine.side.found(request, 0) == 0
-    engine.compute(request, [7, 8, 9, 10])
+    engine.compute(request, [11, 12, 13, 14])
     assert not engine.step().jobs
-    assert not engine.side.is_busy
+    engine.side.heard([], ["loading"], [7, 8, 9, 10])
+    engine.log.held = False
+    engine.log._take(engine.log._acked_n)
+    end = time.monotonic() + 10
+    while engine.manager is None and time.monotonic() < end:
+        engine.step()
+    assert engine.manager.state.epoch == 2
+    assert not engine.manager.check_integrity()
+    assert engine.side.found(engine.request("c"), 0) == 16
+
+
+def test_who_is_fenced_does_not_come_back(engine, monkeypatch):
+    monkeypatch.setattr(reopening, "AGAIN_AFTER_S", 0.0)
+    engine.manager._thread.failure = Fenced("planted")
+    engine.step()
+    assert engine.manager is None
+    engine.side._reopening._thread.join(10)
+    engine.step()
+    assert engine.manager is None
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\ud800b"])

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from vllm.distributed.kv_transfer.kv_connector.v1.base import (
@@ -19,7 +19,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import (
 from vllm.distributed.parallel_state import get_pp_group, get_tp_group
 from vllm.v1.metrics.cache_hit_source import CacheHitSource
 
-from kvbm_events.schema import TierSpec
+from kvbm_events.schema import TierName, TierSpec
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.connectors.vllm.config import ConnectorConfig, read_config
 from kvbm_nats.connectors.vllm.mover import EngineMover
@@ -161,12 +161,24 @@ class KvbmConnector(KVConnectorBase_V1):
         hellos = [metadata[rank].hello for rank in sorted(metadata)]
         config = self._config
         mover = EngineMover(self._namespace, hellos)
-        manager = BlockManager.open(
+        kept = [held.tier for held in hellos[0].tiers if held.kept and all(held in hello.tiers for hello in hellos)]
+        self._scheduler = SchedulerSide(
+            partial(self._open_owner, mover, kept),
+            mover,
+            self._pool,
+            block_tokens=self._vllm_config.cache_config.block_size,
+            patience_s=config.patience_s,
+        )
+
+    def _open_owner(self, mover: EngineMover, kept: list[TierName]) -> BlockManager:
+        """The first one, or one that follows: then the workers have all that the log says."""
+        config = self._config
+        return BlockManager.open(
             config.nats,
             config.instance,
             namespace=self._namespace,
             tiers=[TierSpec(tier="g1", capacity=self._pool.num_gpu_blocks, control="observed"), *config.plan],
-            keep=[held.tier for held in hellos[0].tiers if all(held in hello.tiers for hello in hellos) and held.kept],
+            keep=[spec.tier for spec in config.plan] if self._scheduler else kept,
             mover=mover,
             options=Options(
                 room_timeout_s=0.0,
@@ -175,13 +187,7 @@ class KvbmConnector(KVConnectorBase_V1):
                 batch_max=64,
                 snapshot_every=config.snapshot_every,
             ),
-        )
-        self._scheduler = SchedulerSide(
-            manager,
-            mover,
-            self._pool,
-            block_tokens=self._vllm_config.cache_config.block_size,
-            patience_s=config.patience_s,
+            note="vllm",
         )
 
     def _side(self) -> SchedulerSide:

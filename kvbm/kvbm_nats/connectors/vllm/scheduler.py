@@ -23,6 +23,7 @@ from kvbm_nats.connectors.vllm.mover import EngineMover
 from kvbm_nats.connectors.vllm.orders import Orders, Told
 from kvbm_nats.connectors.vllm.pins import Pins
 from kvbm_nats.connectors.vllm.progress import Progress
+from kvbm_nats.connectors.vllm.reopening import Reopening
 from kvbm_nats.connectors.vllm.reuse import new_blocks, release_holders
 from kvbm_nats.connectors.vllm.tracked import Tracked
 from kvbm_nats.manager import BlockManager
@@ -50,7 +51,7 @@ class SchedulerSide:
 
     def __init__(
         self,
-        manager: BlockManager,
+        open_owner: Callable[[], BlockManager],
         mover: EngineMover,
         pool: EnginePool,
         *,
@@ -58,7 +59,10 @@ class SchedulerSide:
         patience_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._manager: BlockManager | None = manager
+        """Open the owner, and again whenever it could not write its log any more. Raises what opening raises."""
+        self._open_owner = open_owner
+        self._manager: BlockManager | None = open_owner()
+        self._reopening: Reopening | None = None
         self._mover, self._pins, self._clock = mover, Pins(pool), clock
         self._block_tokens = block_tokens
         self._tracked: dict[str, Tracked] = {}
@@ -66,7 +70,7 @@ class SchedulerSide:
         self._loads = Loads(patience_s)
         self._progress = Progress()
         self._news = threading.Event()
-        manager.watch(self._news.set)
+        self._manager.watch(self._news.set)
 
     def added(self, request: EngineRequest) -> None:
         """A request has come."""
@@ -105,6 +109,7 @@ class SchedulerSide:
 
     def step(self, step: Step) -> Orders:
         """VLLM has decided what to do next; what the workers are to do with it."""
+        self._take_new_owner()
         orders = Orders(is_idle=not step.num_scheduled_tokens)
         admissions, self._admissions = self._admissions, []
         orders.loads = {each.tracked.request.request_id: each.slots for each in admissions if each.loads}
@@ -170,6 +175,8 @@ class SchedulerSide:
         manager, self._manager = self._manager, None
         if manager:
             manager.close()
+        elif self._reopening:
+            self._reopening.stop()
 
     @property
     def _is_moving(self) -> bool:
@@ -291,17 +298,18 @@ class SchedulerSide:
         return True
 
     def _give_up(self, manager: BlockManager, error: Exception) -> None:
-        """From here on vLLM is on its own. Jobs that are with the workers end, and vLLM hears of it from them."""
+        """Until there is another owner vLLM is on its own. Jobs that are with the workers end, and vLLM hears of it."""
         is_known = isinstance(error, KvbmError)
         _logger.error("vLLM goes on without kvbm", why=str(error), exc_info=None if is_known else error)
         self._manager = None
         self._pins.release_all()
-        threading.Thread(target=_close_quietly, args=(manager,), name="kvbm-close", daemon=True).start()
+        self._reopening = Reopening(manager, self._open_owner)
 
-
-def _close_quietly(manager: BlockManager) -> None:
-    """Closing waits for the log, and an engine does not."""
-    try:
-        manager.close()
-    except KvbmError as error:
-        _logger.warning("the last events were not written", why=str(error))
+    def _take_new_owner(self) -> None:
+        """What vLLM has is new to it: it is recorded as requests go on."""
+        if self._reopening and (manager := self._reopening.take()):
+            self._reopening, self._manager = None, manager
+            manager.watch(self._news.set)
+            for tracked in self._tracked.values():
+                tracked.stored = 0
+            _logger.warning("vLLM has kvbm again", epoch=manager.state.epoch)
