@@ -312,10 +312,6 @@ class BlockManager:
         if self.options.snapshot_every and self.state.n - self._snapshot_n >= self.options.snapshot_every:
             self.snapshot()
 
-    def pump(self) -> None:
-        """Move transfers on: hand out what is acknowledged, take reports. Every command does it first."""
-        self._begin()
-
     def snapshot(self) -> Snapshot:
         """Write the state to the log's snapshots, true at the very end of the instance's log."""
         self.flush()

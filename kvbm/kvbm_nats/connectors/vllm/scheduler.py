@@ -265,7 +265,7 @@ class SchedulerSide:
         self._hold_sources(manager, ())
 
     def _move_on(self, manager: BlockManager, *, is_idle: bool) -> None:
-        manager.pump()
+        manager.settle(0.0)
         self._hold_sources(manager, ())
         if is_idle and not (self.is_busy or manager.pending):
             try:
