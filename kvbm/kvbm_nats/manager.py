@@ -364,7 +364,7 @@ class BlockManager:
         self._events[type(event).__name__] += 1
         if type(event) is Evicted:
             self._evicted[event.tier] += total(event.slots)
-            self._offloader.note_evicted(event)
+            self._offloader.evicted(event)
 
     def _begin(self) -> int:
         """Before every command: fail if the log did, wait while it is behind, move transfers on.

@@ -12,7 +12,7 @@ from typing import get_args
 
 import msgspec
 
-from kvbm_events.schema import TIERS, Admission, TierSpec
+from kvbm_events.schema import SEEN_MIN, TIERS, Admission, TierSpec
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_statemachine import POLICIES
 
@@ -34,6 +34,18 @@ def parse_plan(text: str) -> list[TierSpec]:
     return sorted(specs, key=lambda spec: TIERS.index(spec.tier))
 
 
+def parse_admission(word: str) -> tuple[Admission, int]:
+    """An admission, and how often a block must have been seen for `selective`: `selective/3`.
+
+    Raises:
+        InvalidCommand: there is no such admission.
+    """
+    match = _ADMISSION.fullmatch(word)
+    if not match:
+        raise InvalidCommand(f"admission {word!r}", why="there is no such", hint=", ".join(get_args(Admission)))
+    return msgspec.convert(match[1], Admission), int(match[2] or SEEN_MIN)
+
+
 def _parse_tier(part: str) -> TierSpec:
     match = _TIER.fullmatch(part)
     if not match:
@@ -42,10 +54,8 @@ def _parse_tier(part: str) -> TierSpec:
         )
     fields: dict[str, object] = {"tier": match["tier"], "capacity": int(match["capacity"])}
     for word in match["rest"].split(":")[1:]:
-        if admission := _ADMISSION.fullmatch(word):
-            fields["admission"] = admission[1]
-            if admission[2]:
-                fields["seen_min"] = int(admission[2])
+        if _ADMISSION.fullmatch(word):
+            fields["admission"], fields["seen_min"] = parse_admission(word)
         elif least := _PRIORITY.fullmatch(word):
             fields["priority_min"] = int(least[1])
         elif word in POLICIES:

@@ -116,6 +116,34 @@ def test_what_a_request_waits_for_goes_before_anything_goes_down():
         rig.finish()
 
 
+def test_the_more_urgent_of_two_requests_that_wait_goes_first():
+    busy, late, urgent = prefix([1] * 4), prefix([2] * 4), prefix([3] * 4)
+    with Rig() as rig:
+        for keys in (busy, late, urgent):
+            rig.put_below(keys)
+        rig.started.clear()
+        for request, keys, priority in (("a", busy, 0), ("b", late, 20), ("c", urgent, 80)):
+            rig.owner.match(request, keys, priority=priority)
+            last = rig.owner.onboard(request, keys)
+        assert (last.waiting, last.transfers, last.is_over) == (4, [], False)
+        rig.finish()
+        assert [event.request for event in rig.started] == ["a", "c", "b"]
+
+
+def test_what_is_below_or_on_its_way_is_not_wanted_again():
+    below, coming = prefix([1] * 4), prefix([2] * 4)
+    with Rig("g1=64,g2=64:selective") as rig:
+        rig.store(below)
+        rig.owner.match("look", below, hold=False)
+        rig.finish()
+        rig.store(coming)
+        for keys in (coming, below, coming):
+            rig.owner.match("look", keys, hold=False)
+        assert rig.path().waiting == 0
+        assert rig.keys_started() == [below, coming]
+        rig.finish()
+
+
 def test_a_prefix_that_grows_block_by_block_goes_in_batches():
     keys = prefix([1] * 10)
     with Rig() as rig:

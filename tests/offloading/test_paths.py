@@ -142,6 +142,7 @@ class Demands(RuleBasedStateMachine):
     @invariant()
     def is_in_order(self):
         self.started.clear()
+        self.paths.expire()
         self.paths.start()
         self._check_started()
         for path in self.paths.status():

@@ -17,6 +17,8 @@ Control = Literal["owned", "observed"]
 """owned: we decide where blocks go. observed: an engine decides and we record."""
 Admission = Literal["write_through", "selective", "on_evict"]
 """Which blocks go down into a tier: all, those seen often enough, or those about to leave the tier above."""
+SEEN_MIN = 2
+"""How often `selective` must have seen a block, unless it is told otherwise."""
 
 
 class TierSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -32,5 +34,5 @@ class TierSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     policy: str = "lineage-lru"
     control: Control = "owned"
     admission: Admission = "write_through"
-    seen_min: int = 2
+    seen_min: int = SEEN_MIN
     priority_min: int = 0

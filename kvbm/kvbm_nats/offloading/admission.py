@@ -12,12 +12,15 @@ What is not wanted leaves no event: the admission stands in `Opened`, and how of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from kvbm_events.schema import Evicted, TierName, unpack_keys
 from kvbm_nats.offloading.paths import Paths
 from kvbm_statemachine import State
 from kvbm_statemachine.tier import Tier
 
+Refusal = Literal["priority", "seen", "sudden"]
+"""Why blocks were not wanted: for so little urgent a request, seen too rarely, or gone before they could be asked for."""
 NOBODYS_PRIORITY = 50
 """Of blocks that go down because they would be evicted."""
 AHEAD = 256
@@ -76,7 +79,7 @@ class Admission:
             left = self._offer_victims(tier, below, max(count, ahead))
         self._offered[tier.name] = left
 
-    def note_evicted(self, event: Evicted) -> None:
+    def evicted(self, event: Evicted) -> None:
         """Blocks left a tier. Where the one below takes what leaves, it may not have been asked."""
         below = self._victims.get(event.tier)
         if below and event.reason == "capacity":

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Sequence
 
-from kvbm_events.schema import CHECKSUM_DIGITS, Evicted, TierName, TransferStarted
+from kvbm_events.schema import CHECKSUM_DIGITS, Evicted, EvictReason, TierName, TransferStarted
 from kvbm_nats.offloading.admission import Admission
 from kvbm_nats.offloading.paths import Paths
 from kvbm_nats.options import Options
 from kvbm_statemachine.decide import Desk, complete_transfer, evict, fail_transfer
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Transfer
-from kvbm_tiers import CORRUPT, Job, Mover, Report
+from kvbm_tiers import OBJECT_TIER, Deletion, Job, Mover, Report, loss
 
 OVERDUE = "deadline passed"
 
@@ -30,7 +30,7 @@ class Offloader:
 
     def __init__(self, desk: Desk, mover: Mover, options: Options) -> None:
         self._desk, self._mover = desk, mover
-        self._jobs: deque[tuple[int, Job]] = deque()
+        self._orders: deque[tuple[int, Job | Deletion]] = deque()
         self._unproven: deque[tuple[int, TierName, list[str]]] = deque()
         self.hidden: dict[TierName, set[str]] = {}
         self.paths = Paths(desk, options, self._take, self._is_coming)
@@ -38,8 +38,8 @@ class Offloader:
 
     @property
     def is_busy(self) -> bool:
-        """Whether `pump` has something to do, now or later."""
-        return bool(self._jobs or self._unproven or self._desk.state.transfers or self.paths.waiting)
+        """Whether `pump` has something to do, now or later. What waits, waits for transfers that are under way."""
+        return bool(self._orders or self._unproven or self._desk.state.transfers)
 
     def begin(self) -> None:
         """Fail what owners before left open. Where the mover outlives its owner, the slots stay quarantined at first."""
@@ -54,11 +54,16 @@ class Offloader:
         while self._unproven and self._unproven[0][0] <= acked_n:
             _, tier, keys = self._unproven.popleft()
             self.hidden[tier].difference_update(keys)
-        while self._jobs and self._jobs[0][0] <= acked_n:
-            self._mover.submit(self._jobs.popleft()[1])
+        while self._orders and self._orders[0][0] <= acked_n:
+            order = self._orders.popleft()[1]
+            if isinstance(order, Job):
+                self._mover.submit(order)
+            else:
+                self._mover.forget(order)
         for report in self._mover.poll():
             self._apply(report)
         self._fail_overdue()
+        self.paths.expire()
         self.paths.start()
 
     def offer_new(self, tier: Tier, keys: Sequence[str], priority: int) -> None:
@@ -76,9 +81,11 @@ class Offloader:
         self._admission.offer_next_victims(tier, count)
         self.paths.start()
 
-    def note_evicted(self, event: Evicted) -> None:
-        """Blocks left a tier. See `Admission`."""
-        self._admission.note_evicted(event)
+    def evicted(self, event: Evicted) -> None:
+        """Blocks left a tier; what would stay of them in object storage goes when the event is acknowledged."""
+        self._admission.evicted(event)
+        if event.tier == OBJECT_TIER:
+            self._orders.append((event.n, Deletion.of(event)))
 
     def close(self) -> None:
         """Stop the mover."""
@@ -86,7 +93,7 @@ class Offloader:
 
     def _take(self, started: TransferStarted) -> None:
         """The mover gets this job when its event is acknowledged."""
-        self._jobs.append((started.n, Job.of(started)))
+        self._orders.append((started.n, Job.of(started)))
 
     def _is_coming(self, tier: TierName, keys: Sequence[str]) -> bool:
         """Whether one of these blocks is on its way to a tier, or there and not to be matched yet."""
@@ -99,8 +106,8 @@ class Offloader:
         if not transfer:
             return
         late = [slot for slot in report.slots if slot in transfer.quarantined]
-        if report.reason == CORRUPT:
-            self._evict_corrupt(transfer, {*transfer.open, *late}.intersection(report.slots))
+        if lost := loss(report.reason):
+            self._evict_lost(transfer, {*transfer.open, *late}.intersection(report.slots), lost)
         if late and report.stopped:
             fail_transfer(self._desk, transfer.id, reason=report.reason or "arrived too late", slots=late)
             self.paths.resolved(transfer)
@@ -125,12 +132,12 @@ class Offloader:
         self.paths.resolved(transfer)
         self._admission.offer_new(self._desk.state.tiers[tier], keys, transfer.priority)
 
-    def _evict_corrupt(self, transfer: Transfer, slots: Collection[int]) -> None:
-        """The source has other bytes than it had: it goes, with all that stands on it, before anybody else finds it."""
+    def _evict_lost(self, transfer: Transfer, slots: Collection[int], lost: EvictReason) -> None:
+        """The source has not what it had: it goes, with all that stands on it, before anybody else finds it."""
         source = self._desk.state.tiers.get(transfer.source)
         if source and transfer.has_source and not source.observed:
             keys = [key for slot, key in zip(transfer.slots, transfer.keys, strict=True) if slot in slots]
-            evict(self._desk, source.name, keys, reason="corrupt", actor="mover")
+            evict(self._desk, source.name, keys, reason=lost, actor="mover")
 
     def _fail_overdue(self) -> None:
         """Past its deadline a transfer has failed; its slots stay quarantined until the mover says it stopped."""

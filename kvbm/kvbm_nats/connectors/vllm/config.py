@@ -18,6 +18,7 @@ from kvbm_nats.plan import parse_plan
 from kvbm_tiers import Medium
 
 WHERE = "kv_connector_extra_config"
+_FILES = {"arena", "slab"}
 Seconds = Annotated[float, Meta(gt=0)]
 
 
@@ -49,12 +50,16 @@ class ConnectorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return parse_plan(self.tiers)
 
     def media(self, rank: int, ranks: int) -> dict[TierName, Medium]:
-        """Where a rank's slice of each tier lies: in a folder of the instance's, and of the rank's where there are several."""
+        """Where a rank's slice of each tier lies: files in a folder of the instance's, and of the rank's if there are several.
+
+        Object storage keeps instances and ranks apart by itself.
+        """
         folder = f"{self.instance}.{rank}" if ranks > 1 else self.instance
         media: dict[TierName, Medium] = {}
         for tier, url in self.stores.items():
             medium = Medium.parse(url)
-            media[tier] = replace(medium, path=str(PurePosixPath(medium.path) / folder))
+            is_file = medium.scheme in _FILES
+            media[tier] = replace(medium, path=str(PurePosixPath(medium.path) / folder)) if is_file else medium
         return media
 
 

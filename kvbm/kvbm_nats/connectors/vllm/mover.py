@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec.structs import replace
 
 from kvbm_nats.workers import Ledger
-from kvbm_tiers import Job, Report
+from kvbm_tiers import Deletion, Job, Report
 from kvbm_tiers.reports import Hello, Reported, place_of
 
 NOT_BEGUN = "it was not begun in time"
@@ -27,6 +27,7 @@ class EngineMover:
             self._ledger.hear(rank, hello, 0.0)
         self._is_first, self._last = True, (0, 0)
         self._outgoing: list[Job] = []
+        self._deletions: list[Deletion] = []
         self._dropped: set[str] = set()
         self._refused: list[Report] = []
         self._changed: Callable[[], None] = lambda: None
@@ -60,6 +61,15 @@ class EngineMover:
         """The jobs for the next step."""
         jobs, self._outgoing = self._outgoing, []
         return jobs
+
+    def forget(self, deletion: Deletion) -> None:
+        """See `Mover.forget`. It goes out before the jobs of its step: one that wrote these blocks was over by then."""
+        self._deletions.append(deletion)
+
+    def take_deletions(self) -> list[Deletion]:
+        """The deletions for the next step."""
+        deletions, self._deletions = self._deletions, []
+        return deletions
 
     def hear(self, rank: int, report: Reported) -> None:
         """A worker's report."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from kvbm_tiers import Job
+from kvbm_tiers import Deletion, Job
 from kvbm_tiers.reports import Reported
 
 
@@ -12,12 +12,14 @@ class Orders(Struct, kw_only=True):
     """For all workers, with one step.
 
     :ivar jobs: what to move, every rank its slice; their events are acknowledged
+    :ivar deletions: blocks that have left object storage; before the jobs
     :ivar loads: by request that waits, all slots of g1 that it waits for; jobs for them come now or later
     :ivar lost: by request that waits, slots for which no job will come
     :ivar is_idle: whether the step computes nothing, so that there is time to wait for bytes
     """
 
     jobs: list[Job] = []
+    deletions: list[Deletion] = []
     loads: dict[str, list[int]] = {}
     lost: dict[str, list[int]] = {}
     is_idle: bool = False

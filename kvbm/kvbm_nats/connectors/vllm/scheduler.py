@@ -118,7 +118,7 @@ class SchedulerSide:
             self._news.wait(NEWS_WAIT_S)
         self._news.clear()
         self._guarded(lambda manager: self._move_on(manager, is_idle=orders.is_idle))
-        orders.jobs = self._mover.take_jobs()
+        orders.jobs, orders.deletions = self._mover.take_jobs(), self._mover.take_deletions()
         self._loads.handed_out(orders.jobs)
         manager = self._manager
         orders.lost, transfers, tickets = self._loads.lost(manager.state if manager else None, self._clock())

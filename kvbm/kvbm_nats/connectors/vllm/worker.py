@@ -54,7 +54,16 @@ class WorkerSide:
         device = device_store(tensors)
         g1 = TierSpec(tier="g1", capacity=device.capacity, control="observed")
         self._rank = rank
-        self._stack = Stack([g1, *config.plan], device.layout, namespace, config.media(rank, ranks), device=device)
+        self._stack = Stack(
+            [g1, *config.plan],
+            device.layout,
+            namespace,
+            config.media(rank, ranks),
+            instance=config.instance,
+            rank=rank,
+            ranks=ranks,
+            device=device,
+        )
         self.hello = Hello(
             incarnation=secrets.token_hex(8),
             rank=rank,
@@ -89,6 +98,8 @@ class WorkerSide:
             self._request_of |= dict.fromkeys(slots, request)
         for slots in orders.lost.values():
             self._strike(slots, failed=True)
+        for deletion in orders.deletions:
+            self._stack.mover.forget(deletion)
         for job in orders.jobs:
             self._in_flight[job.transfer] = _Moving(job.tier == "g1", set(job.slots))
             self._stack.mover.submit(job)
