@@ -147,19 +147,20 @@ class Site:
         if engine := self._forget():
             engine.kill()
 
-    def tier_file(self, tier: str) -> Path:
-        """The file that a tier's blocks lie in."""
+    def tier_file(self, tier: str, rank: int | None = None) -> Path:
+        """The file that a tier's blocks lie in, or a rank's slices of them."""
         kind = {"g2": "arena", "g3": "slab"}[tier]
-        return self.folder / tier / self.instance / f"{tier}.{kind}"
+        folder = self.instance if rank is None else f"{self.instance}.{rank}"
+        return self.folder / tier / folder / f"{tier}.{kind}"
 
     def lose(self, tier: str) -> None:
         """Remove a tier's blocks, as when a machine was started again."""
         for file in self.tier_file(tier).parent.iterdir():
             file.unlink()
 
-    def damage(self, tier: str, slots: Sequence[int], slot_bytes: int) -> None:
+    def damage(self, tier: str, slots: Sequence[int], slot_bytes: int, rank: int | None = None) -> None:
         """Put another block's bytes into these slots: finite numbers, which no kernel stumbles over."""
-        with self.tier_file(tier).open("r+b") as file:
+        with self.tier_file(tier, rank).open("r+b") as file:
             for slot in slots:
                 file.seek((slot - 1 if slot else 1) * slot_bytes)
                 other = file.read(slot_bytes)
