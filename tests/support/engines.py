@@ -7,8 +7,10 @@ import json
 import os
 import random
 import select
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -61,7 +63,7 @@ class Engine:
 
     def __init__(self, model: Path, **options: Any) -> None:
         command = [os.environ[PYTHON_ENV], str(PROCESSES / "vllm_engine.py"), str(model), json.dumps(options)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._buffer = b""
         self.receive(START_TIMEOUT_S)
 
@@ -110,7 +112,9 @@ class Engine:
         self.kill()
 
     def kill(self) -> None:
-        self._process.kill()
+        """With its workers, which may outlive it otherwise."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         for stream in (self._process.stdin, self._process.stdout):
             if stream:
                 stream.close()
