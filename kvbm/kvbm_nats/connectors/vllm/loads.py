@@ -5,7 +5,7 @@ From there on the workers know how it goes, and tell vLLM.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from kvbm_nats.offloading import Ticket
@@ -15,8 +15,8 @@ from kvbm_tiers import Job
 
 class _Load(NamedTuple):
     name: str
-    keys: frozenset[str]
-    slots: frozenset[int]
+    keys: tuple[str, ...]
+    slots: tuple[int, ...]
     waiting: set[int]
     tickets: list[Ticket]
     give_up_at_s: float
@@ -28,6 +28,7 @@ class Loads:
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
         self._open: dict[str, _Load] = {}
+        self._judged: set[str] = set()
 
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._open
@@ -42,21 +43,40 @@ class Loads:
 
     def are_coming(self, keys: Collection[str]) -> bool:
         """Whether a request waits for one of these blocks already."""
-        return any(not load.keys.isdisjoint(keys) for load in self._open.values())
+        return any(not set(load.keys).isdisjoint(keys) for load in self._open.values())
 
-    def begin(self, request_id: str, name: str, keys: Collection[str], slots: Collection[int], now_s: float) -> None:
+    def begin(self, request_id: str, name: str, keys: Sequence[str], slots: Sequence[int], now_s: float) -> None:
         """A request waits for these blocks, in these slots."""
         end_s = now_s + self._patience_s
-        self._open[request_id] = _Load(name, frozenset(keys), frozenset(slots), set(slots), [], end_s)
+        self._open[request_id] = _Load(name, tuple(keys), tuple(slots), set(slots), [], end_s)
 
     def ask(self, request_id: str, ticket: Ticket) -> None:
         """Some of its blocks were asked for."""
         self._open[request_id].tickets.append(ticket)
 
-    def end(self, request_id: str) -> frozenset[int]:
+    def end(self, request_id: str) -> set[int]:
         """The workers have told vLLM that it is over; the slots that it was for."""
+        self._judged.discard(request_id)
         load = self._open.pop(request_id, None)
-        return load.slots if load else frozenset()
+        return set(load.slots) if load else set()
+
+    def verdicts(self, state: State | None) -> dict[str, list[int]]:
+        """By request, once, when the owner has heard of all its blocks: the slots that do not have what they should.
+
+        One rank among several cannot tell whether its slice is what it was. Without a state nobody can.
+        """
+        found: dict[str, list[int]] = {}
+        for request_id, load in self._open.items():
+            if request_id in self._judged or load.waiting:
+                continue
+            if state and any(t.open and t.tier == "g1" and t.request == load.name for t in state.transfers.values()):
+                continue
+            index = state.tiers["g1"].lineage.index if state else {}
+            found[request_id] = [
+                slot for key, slot in zip(load.keys, load.slots, strict=True) if index.get(key) != slot
+            ]
+        self._judged.update(found)
+        return found
 
     def handed_out(self, jobs: Iterable[Job]) -> None:
         """These jobs go to the workers."""

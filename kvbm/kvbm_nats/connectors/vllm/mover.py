@@ -32,6 +32,11 @@ class EngineMover:
         self._refused: list[Report] = []
         self._changed: Callable[[], None] = lambda: None
 
+    @property
+    def ranks(self) -> int:
+        """How many workers have a slice of every block."""
+        return len(self._ledger.ranks)
+
     def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:
         """See `Mover.begin`. Workers open their stores alone, so when they are new, whoever wrote before is gone."""
         is_quiet = self._ledger.begin(epoch, {} if self._is_first else left)
@@ -47,8 +52,7 @@ class EngineMover:
             self._changed()
             return
         self._ledger.submit(job)
-        whole = len(self._ledger.ranks) == 1
-        self._outgoing.append(job if whole else replace(job, checksums=()))
+        self._outgoing.append(job if self.ranks == 1 else replace(job, checksums=()))
 
     def drop(self, transfer: str) -> bool:
         """Do not begin it when its turn comes; false if that has come already."""

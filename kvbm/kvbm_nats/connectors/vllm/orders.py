@@ -15,6 +15,8 @@ class Orders(Struct, kw_only=True):
     :ivar deletions: blocks that have left object storage; before the jobs
     :ivar loads: by request that waits, all slots of g1 that it waits for; jobs for them come now or later
     :ivar lost: by request that waits, slots for which no job will come
+    :ivar verdicts: where there are several ranks: by request, slots whose slices together are not what they were; until it is
+        there, nobody may say that the load is over
     :ivar is_idle: whether the step computes nothing, so that there is time to wait for bytes
     """
 
@@ -22,6 +24,7 @@ class Orders(Struct, kw_only=True):
     deletions: list[Deletion] = []
     loads: dict[str, list[int]] = {}
     lost: dict[str, list[int]] = {}
+    verdicts: dict[str, list[int]] = {}
     is_idle: bool = False
 
 

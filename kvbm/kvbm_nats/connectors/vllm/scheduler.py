@@ -124,6 +124,8 @@ class SchedulerSide:
         orders.lost, transfers, tickets = self._loads.lost(manager.state if manager else None, self._clock())
         for transfer in transfers:
             self._mover.drop(transfer)
+        if self._mover.ranks > 1:
+            orders.verdicts = self._loads.verdicts(manager.state if manager else None)
         if tickets:
             self._guarded(lambda manager: [manager.cancel(ticket) for ticket in tickets])
         return orders

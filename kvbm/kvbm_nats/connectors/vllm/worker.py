@@ -24,10 +24,15 @@ _logger = structlog.get_logger(__name__)
 
 
 class _Load(Struct):
-    """Of a request that waits: slots of which nothing is known yet, and those that failed."""
+    """Of a request that waits: slots of which nothing is known yet, those that failed, and whether that is all to be known."""
 
     open: set[int]
     failed: set[int]
+    is_judged: bool
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_judged and not self.open
 
 
 class _Moving(Struct):
@@ -53,7 +58,7 @@ class WorkerSide:
         """
         device = device_store(tensors)
         g1 = TierSpec(tier="g1", capacity=device.capacity, control="observed")
-        self._rank = rank
+        self._rank, self._ranks = rank, ranks
         self._stack = Stack(
             [g1, *config.plan],
             device.layout,
@@ -94,10 +99,14 @@ class WorkerSide:
         """Begin what a step asks for."""
         self._is_idle = orders.is_idle
         for request, slots in orders.loads.items():
-            self._loads[request] = _Load(set(slots), set())
+            self._loads[request] = _Load(set(slots), set(), self._ranks == 1)
             self._request_of |= dict.fromkeys(slots, request)
         for slots in orders.lost.values():
             self._strike(slots, failed=True)
+        for request, slots in orders.verdicts.items():
+            if load := self._loads.get(request):
+                load.is_judged = True
+                load.failed.update(slots)
         for deletion in orders.deletions:
             self._stack.mover.forget(deletion)
         for job in orders.jobs:
@@ -112,7 +121,7 @@ class WorkerSide:
             self._news.wait(IDLE_WAIT_S)
             self._poll()
         arrived, failed = set[str](), set[int]()
-        for request in [request for request, load in self._loads.items() if not load.open]:
+        for request in [request for request, load in self._loads.items() if load.is_over]:
             arrived.add(request)
             failed |= self._loads.pop(request).failed
         return arrived, failed
@@ -127,7 +136,7 @@ class WorkerSide:
         self._stack.close()
 
     def _any_over(self) -> bool:
-        return any(not load.open for load in self._loads.values())
+        return any(load.is_over for load in self._loads.values())
 
     def _poll(self) -> None:
         for report in self._stack.mover.poll():
