@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kvbm_events.schema import TierSpec
+from kvbm_events.schema import TierSpec, to_runs
 from kvbm_events.schema.errors import Fenced, LogUnavailable
 from kvbm_nats.connectors.vllm import reopening
 from kvbm_nats.connectors.vllm.mover import NOT_BEGUN, EngineMover
@@ -20,7 +20,8 @@ from support.service import HeldLog
 BLOCK_TOKENS = 4
 ROOM = 16
 PATIENCE_S = 2.0
-CHECKSUM = "0123456789abcdef"
+TIMEOUT_S = 20.0
+CHECKSUM, OTHER = "0123456789abcdef", "fedcba9876543210"
 HASHES = [bytes([at]) * 32 for at in range(1, 9)]
 
 
@@ -45,10 +46,10 @@ class Pool:
 class Engine:
     """Gives blocks to requests as vLLM does, and has one worker that does at once what it is told."""
 
-    def __init__(self):
-        self.log, self.pool, self.now_s = HeldLog(), Pool(), 100.0
-        hello = Hello(incarnation="w", rank=0, ranks=1, namespace="n=1")
-        mover = EngineMover("n=1", [hello])
+    def __init__(self, ranks=1):
+        self.log, self.pool, self.now_s, self.ranks = HeldLog(), Pool(), 100.0, ranks
+        hellos = [Hello(incarnation="w", rank=rank, ranks=ranks, namespace="n=1") for rank in range(ranks)]
+        mover = EngineMover("n=1", hellos)
         tiers = [TierSpec(tier="g1", capacity=ROOM, control="observed"), TierSpec(tier="g2", capacity=32)]
 
         def open_owner():
@@ -105,27 +106,30 @@ class Engine:
         request.num_computed_tokens = len(request.block_hashes) * BLOCK_TOKENS
         self.side.finished(request, ids)
 
-    def obey(self, orders, *, reason=""):
-        """The worker does its jobs, and says so."""
-        reports = [
-            Reported(
-                incarnation="w",
-                transfer=job.transfer,
-                slots=[(slot, 1) for slot in job.slots],
-                reason=reason,
-                length_bytes=0 if reason else 8,
-                checksums="" if reason else CHECKSUM * len(job.slots),
-            )
-            for job in orders.jobs
-        ]
-        self.side.heard([Told(rank=0, reports=reports)] if reports else [], (), ())
+    def obey(self, orders, *, damaged=()):
+        """Every worker does its jobs, and says so; the last one finds other bytes in these sources."""
+        told = [Told(rank=rank, reports=[]) for rank in range(self.ranks)]
+        for job in orders.jobs:
+            for worker in told:
+                is_last = worker.rank == self.ranks - 1
+                sums = [OTHER if is_last and slot in damaged else CHECKSUM for slot in job.source_slots]
+                worker.reports.append(
+                    Reported(
+                        incarnation="w",
+                        transfer=job.transfer,
+                        slots=to_runs(job.slots),
+                        length_bytes=8,
+                        checksums="".join(sums),
+                    )
+                )
+        self.side.heard(told if orders.jobs else [], (), ())
 
     def settle(self):
-        for _ in range(200):
+        end = time.monotonic() + TIMEOUT_S
+        self.obey(self.step())
+        while self.side.is_busy:
             self.obey(self.step())
-            if not self.side.is_busy:
-                return
-        raise AssertionError("copies do not end")
+            assert time.monotonic() < end, "copies do not end"
 
     @property
     def g1(self):
@@ -174,9 +178,31 @@ def test_what_is_wanted_is_loaded_into_the_blocks_that_vllm_chose(engine):
     assert load(engine, request, [9, 8, 7, 10, 11]) == 16
     orders = engine.step()
     assert orders.loads == {"b": [9, 8, 7, 10]}
-    jobs = orders.jobs or engine.step().jobs
+    end = time.monotonic() + TIMEOUT_S
+    while not (jobs := orders.jobs) and time.monotonic() < end:
+        orders = engine.step()
     assert [(job.source, list(job.slots)) for job in jobs] == [("g2", [9, 8, 7, 10])]
     engine.side.heard([], ["b"], ())
+
+
+def test_a_slice_that_one_of_several_ranks_has_lost_is_found_out_before_vllm_hears_of_the_load():
+    engine = Engine(ranks=2)
+    stored(engine)
+    source = engine.manager.state.tiers["g2"].lineage.index[HASHES[2][:16].hex()]
+    load(engine, engine.request("b"), [9, 8, 7, 10, 11])
+    orders = engine.step()
+    end = time.monotonic() + TIMEOUT_S
+    while not orders.jobs:
+        assert not orders.verdicts
+        orders = engine.step()
+        assert time.monotonic() < end
+    assert not orders.jobs[0].checksums, "a rank cannot compare what is of all ranks"
+    assert not orders.verdicts
+    engine.obey(orders, damaged=[source])
+    assert engine.step().verdicts == {"b": [7]}
+    assert not engine.step().verdicts
+    assert len(engine.manager.state.tiers["g2"].lineage.index) == 2
+    engine.side.close()
 
 
 def test_who_wants_what_is_on_its_way_is_asked_to_wait(engine):
@@ -199,8 +225,12 @@ def test_a_load_that_does_not_begin_in_time_is_given_up_and_never_begins(engine)
     assert engine.side.found(request, 0) == 0
     engine.log.held = False
     engine.log._take(engine.log._acked_n)
-    for _ in range(20):
+    engine.manager.flush()
+    end = time.monotonic() + TIMEOUT_S
+    while engine.side._is_moving:
         assert not engine.step().jobs
+        assert time.monotonic() < end
+    engine.manager.flush()
     failed = [entry.data for entry in engine.log._entries if b'"OnboardFailed"' in entry.data]
     assert [NOT_BEGUN.encode() in data for data in failed] == [True]
 
@@ -285,7 +315,7 @@ def test_without_an_owner_the_engine_goes_on_until_there_is_another(engine, monk
     engine.side.heard([], ["loading"], [7, 8, 9, 10])
     engine.log.held = False
     engine.log._take(engine.log._acked_n)
-    end = time.monotonic() + 10
+    end = time.monotonic() + TIMEOUT_S
     while engine.manager is None and time.monotonic() < end:
         engine.step()
     assert engine.manager.state.epoch == 2
