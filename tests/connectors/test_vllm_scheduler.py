@@ -102,7 +102,7 @@ class Engine:
         """Admit a request, compute it, and end it."""
         assert self.side.found(request, 0) == 0
         self.side.admitted(request, ids, 0)
-        self.step((request, ids), new=[request])
+        self.obey(self.step((request, ids), new=[request]))
         request.num_computed_tokens = len(request.block_hashes) * BLOCK_TOKENS
         self.side.finished(request, ids)
 
@@ -287,9 +287,9 @@ def test_two_that_computed_one_block_do_not_hold_each_others(engine):
         request = engine.request(name)
         engine.side.found(request, 0)
         engine.side.admitted(request, ids, 0)
-        engine.step((request, ids), new=[request])
+        engine.obey(engine.step((request, ids), new=[request]))
         request.num_computed_tokens = 16
-        engine.step((request, ids))
+        engine.obey(engine.step((request, ids)))
     engine.settle()
     assert sorted(engine.g1.values()) == [3, 4, 5, 6]
     third = engine.request("c", first=4)
