@@ -7,9 +7,11 @@ import pytest
 
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.connectors.vllm.device import device_store
+from kvbm_tiers import Slice
 
 BLOCKS, HEADS, TOKENS, CONTENT = 6, 2, 32, 16
 PAGE = HEADS * TOKENS * CONTENT * 2
+WHOLE = Slice()
 
 
 class Tensor:
@@ -35,7 +37,7 @@ def test_a_block_is_its_pages_layer_by_layer():
     layers = {f"layer.{at}": Tensor() for at in range(3)}
     for at, layer in enumerate(layers.values()):
         layer.memory[4 * PAGE : 5 * PAGE] = bytes([at + 1]) * PAGE
-    store = device_store(layers)
+    store = device_store(layers, WHOLE)
     assert (store.capacity, store.layout.block_bytes) == (BLOCKS, 3 * PAGE)
     block = memoryview(bytearray(store.layout.slot_bytes))
     store.read(4, block)
@@ -48,7 +50,7 @@ def test_a_block_is_its_pages_layer_by_layer():
 
 def test_layers_that_share_their_memory_are_one():
     layer = Tensor()
-    assert device_store({"sliding.0": layer, "full.0": layer}).layout.block_bytes == PAGE
+    assert device_store({"sliding.0": layer, "full.0": layer}, WHOLE).layout.block_bytes == PAGE
 
 
 @pytest.mark.parametrize(
@@ -63,4 +65,4 @@ def test_layers_that_share_their_memory_are_one():
 )
 def test_what_cannot_be_used_is_refused_by_name(tensors, said):
     with pytest.raises(InvalidCommand, match=said):
-        device_store({f"layer.{at}": tensor for at, tensor in enumerate(tensors)})
+        device_store({f"layer.{at}": tensor for at, tensor in enumerate(tensors)}, WHOLE)

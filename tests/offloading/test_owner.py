@@ -10,6 +10,7 @@ from kvbm_nats.options import Options
 from kvbm_nats.plan import parse_plan
 from support.chained_keys import prefix
 from support.held_mover import HeldMover
+from support.service import HeldLog
 
 LIMITS = {"batch_max": 4, "path_transfers_max": 1, "path_blocks_max": 4}
 
@@ -237,6 +238,20 @@ def test_a_ticket_can_be_cancelled_and_what_has_begun_goes_on():
         rig.step()
         assert rig.owner.wait([ticket])
         assert len(rig.owner.resident(keys, "g2")) == 4
+
+
+def test_no_byte_moves_before_its_order_is_stored():
+    log = HeldLog()
+    with Rig(log=log) as rig:
+        log.held = True
+        rig.store(prefix([1] * 4))
+        assert len(rig.started) == 1
+        rig.owner.maintain()
+        assert rig.mover.jobs == []
+        log.let_go()
+        rig.submitted()
+        assert [job.transfer for job in rig.mover.jobs] == [rig.started[0].transfer]
+        rig.finish()
 
 
 def test_a_ticket_is_over_when_what_arrived_can_be_found():

@@ -216,9 +216,9 @@ class ServiceProcess(Command):
 class WorkerCommand(Command):
     """`kvbm worker`, the real command."""
 
-    def __init__(self, url: str, instance: str, *more: str, namespace: str = NAMESPACE) -> None:
+    def __init__(self, url: str, instance: str, *more: str, namespace: str = NAMESPACE, tiers: str = TIERS) -> None:
         super().__init__(
-            *_named("worker", url, instance, TIERS, namespace), "--heartbeat-s=0.1", f"--lock-folder={LOCKS}", *more
+            *_named("worker", url, instance, tiers, namespace), "--heartbeat-s=0.1", f"--lock-folder={LOCKS}", *more
         )
 
     async def start(self, word: str = "worker ready") -> Self:

@@ -31,8 +31,6 @@ class Stack:
         media: Media,
         *,
         instance: str = "default",
-        rank: int = 0,
-        ranks: int = 1,
         reset: bool = False,
         device: Store | None = None,
     ) -> None:
@@ -40,12 +38,10 @@ class Stack:
 
         Args:
             plan: the tiers
-            layout: of a block in every tier
+            layout: of a block, or of a rank's slice of it, in every tier
             namespace: whose blocks they are
             media: by tier, where its blocks lie; g1 lies in the process if not said
             instance: whose blocks they are; object storage keeps instances apart by it
-            rank: which slice of every block they are, from 0
-            ranks: how many slices there are
             reset: start empty, whatever is there
             device: g1, where an engine has it already
 
@@ -70,8 +66,6 @@ class Stack:
                         namespace=namespace,
                         reset=reset,
                         instance=instance,
-                        rank=rank,
-                        ranks=ranks,
                     )
                 )
                 self.stores[spec.tier] = store

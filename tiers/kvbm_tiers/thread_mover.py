@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from threading import Thread
-
-import structlog
 
 from kvbm_events.schema import TierName
-from kvbm_tiers.block_move import move
 from kvbm_tiers.booked import Booked
-from kvbm_tiers.job_book import Batch, JobBook, Outcome, wall_clock_us
-from kvbm_tiers.memory import anonymous
+from kvbm_tiers.copy_threads import THREADS, CopyThreads
+from kvbm_tiers.job_book import JobBook, wall_clock_us
 from kvbm_tiers.mover import Job
 from kvbm_tiers.store import Store, one_layout
 from kvbm_tiers.syncer import Syncer
 
-logger = structlog.get_logger(__name__)
 BATCH_BYTES = 1 << 20
 """A thread takes about so much at a time: many small blocks, or one large."""
 
 
 class ThreadMover(Booked):
-    """Moves between any two of its stores.
-
-    A read or write that the operating system does not end keeps its thread, and its job's slots in doubt, until it does.
-    """
+    """Moves between any two of its stores."""
 
     def __init__(
         self,
         stores: Mapping[TierName, Store],
         *,
-        threads: int = 8,
+        threads: int = THREADS,
         batch_bytes: int = BATCH_BYTES,
         blocks_max: int = 1 << 16,
         patience_s: float = 10.0,
@@ -52,14 +43,12 @@ class ThreadMover(Booked):
             NamespaceMismatch: the stores are not of one layout.
         """
         layout = one_layout(stores.values())
-        self._patience_s, self._slot_bytes = patience_s, layout.slot_bytes
+        self._patience_s = patience_s
         count = min(32, max(1, batch_bytes // layout.slot_bytes))
         book = JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
         super().__init__(book, stores)
         self._syncer = Syncer(self._book, self._stores)
-        self._threads = [Thread(target=self._work, name=f"mover-{at}", daemon=True) for at in range(threads)]
-        for thread in self._threads:
-            thread.start()
+        self._threads = CopyThreads(self._book, self._stores, self._syncer, slot_bytes=layout.slot_bytes, count=threads)
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
@@ -69,26 +58,5 @@ class ThreadMover(Booked):
     def close(self) -> None:
         """See `Mover.close`. The block that a thread has begun is ended; the stores may be closed afterwards."""
         self._book.close()
-        deadline = time.monotonic() + self._patience_s
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        stuck = [thread.name for thread in self._threads if thread.is_alive()]
-        if not self._syncer.close(self._patience_s):
-            stuck.append("syncer")
-        if stuck:
-            logger.warning("threads are stuck in a system call, and go on with what they have begun", threads=stuck)
-
-    def _work(self) -> None:
-        bounce = anonymous(self._slot_bytes)
-        while batch := self._book.take():
-            if self._book.finish(batch, self._move(batch, bounce)):
-                self._syncer.conclude(batch)
-
-    def _move(self, batch: Batch, bounce: memoryview) -> list[Outcome]:
-        job, outcomes = batch.job, list[Outcome]()
-        source, target = self._stores[job.source], self._stores[job.tier]
-        for at in batch.blocks:
-            if batch.is_given_up:
-                break
-            outcomes.append(move(source, job.source_slots[at], target, job.slots[at], job.checksum(at), bounce))
-        return outcomes
+        self._threads.join(self._patience_s)
+        self._syncer.close(self._patience_s)

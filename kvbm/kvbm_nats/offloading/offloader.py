@@ -16,7 +16,7 @@ from kvbm_nats.options import Options
 from kvbm_statemachine.decide import Desk, complete_transfer, evict, fail_transfer
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Transfer
-from kvbm_tiers import OBJECT_TIER, Deletion, Job, Mover, Report, loss
+from kvbm_tiers import OBJECT_TIER, OWNER_RESTARTED, Deletion, Job, Mover, Report, loss
 
 OVERDUE = "deadline passed"
 
@@ -47,7 +47,7 @@ class Offloader:
         left = {transfer.id: [*transfer.open, *transfer.quarantined] for transfer in state.transfers.values()}
         is_quiet = self._mover.begin(state.epoch, left)
         for transfer in [t for t in state.transfers.values() if is_quiet or t.open]:
-            fail_transfer(self._desk, transfer.id, reason="the owner was restarted", stopped=is_quiet)
+            fail_transfer(self._desk, transfer.id, reason=OWNER_RESTARTED, stopped=is_quiet)
 
     def pump(self, acked_n: int) -> None:
         """Do what has become due: showing what is proven, jobs, reports, deadlines, and the next starts."""

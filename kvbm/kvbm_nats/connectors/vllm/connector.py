@@ -30,6 +30,7 @@ from kvbm_nats.connectors.vllm.stats import KvbmPromMetrics, KvbmStats
 from kvbm_nats.connectors.vllm.worker import WorkerSide
 from kvbm_nats.manager import BlockManager
 from kvbm_nats.options import Options
+from kvbm_tiers import Slice
 from kvbm_tiers.reports import Hello
 
 _SOURCES = {"g2": CacheHitSource.HOST, "g3": CacheHitSource.DISK, "g4": CacheHitSource.EXTERNAL_UNSPECIFIED}
@@ -91,11 +92,9 @@ class KvbmConnector(KVConnectorBase_V1):
 
     def register_kv_caches(self, kv_caches: dict[str, Any]) -> None:
         """Open this rank's tiers over the engine's memory."""
-        parallel, tp = self._vllm_config.parallel_config, get_tp_group()
-        rank = get_pp_group().rank_in_group * tp.world_size + tp.rank_in_group
-        self._worker = WorkerSide(
-            self._config, kv_caches, namespace=self._namespace, rank=rank, ranks=parallel.world_size
-        )
+        tp, pp = get_tp_group(), get_pp_group()
+        part = Slice(tp=tp.world_size, pp=pp.world_size, tp_rank=tp.rank_in_group, pp_rank=pp.rank_in_group)
+        self._worker = WorkerSide(self._config, kv_caches, namespace=self._namespace, part=part)
 
     def get_handshake_metadata(self) -> KVConnectorHandshakeMetadata | None:
         """Tell the scheduler what this rank has kept."""

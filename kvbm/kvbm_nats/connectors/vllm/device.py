@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, Protocol
 
 from kvbm_events.schema.errors import InvalidCommand
-from kvbm_tiers import CpuDevice, Group, Layout
+from kvbm_tiers import CpuDevice, Group, Layout, Slice
 from kvbm_tiers.layout import Dtype
 
 _DTYPES: dict[str, Dtype] = {
@@ -36,10 +36,11 @@ class Tensor(Protocol):
     def data_ptr(self) -> int: ...  # noqa: D102 - torch's
 
 
-def device_store(tensors: Mapping[str, Tensor]) -> CpuDevice:
+def device_store(tensors: Mapping[str, Tensor], part: Slice) -> CpuDevice:
     """The store over the tensors that vLLM has registered, one a layer, `[blocks, heads, tokens, content]`.
 
     A page is one layer's K and V of one block, together, in whatever order the attention kernel keeps them in it.
+    `part` is the slice of every block that these tensors are.
 
     Raises:
         InvalidCommand: the tensors are not host memory, or not of one shape, or their pages do not follow each other.
@@ -61,13 +62,13 @@ def device_store(tensors: Mapping[str, Tensor]) -> CpuDevice:
             why="a layer's pages must follow each other without gaps",
             hint="VLLM_KV_CACHE_LAYOUT=LBNHC or LBHNC",
         )
-    layout = _layout(first, len(layers))
+    layout = _layout(first, len(layers), part)
     size = prod(first.shape) * first.element_size()
     arrays = [memoryview((ctypes.c_char * size).from_address(each.data_ptr())) for each in layers]
     return CpuDevice(layout, first.shape[0], arrays)
 
 
-def _layout(tensor: Tensor, layers: int) -> Layout:
+def _layout(tensor: Tensor, layers: int, part: Slice) -> Layout:
     dtype = _DTYPES.get(str(tensor.dtype))
     if dtype is None:
         raise InvalidCommand(f"KV cache of {tensor.dtype}", why="its size is not known", hint=", ".join(_DTYPES))
@@ -75,7 +76,7 @@ def _layout(tensor: Tensor, layers: int) -> Layout:
     group = Group(
         name="kv", layers=layers, outer=1, tokens=tokens, heads=heads, head_size=content, dtype=dtype, order="HND"
     )
-    return Layout(groups=(group,))
+    return Layout(groups=(group,), part=part)
 
 
 def _packed(shape: Sequence[int]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from kvbm_nats.connectors.vllm.config import ConnectorConfig
 from kvbm_nats.connectors.vllm.device import Tensor, device_store
 from kvbm_nats.connectors.vllm.orders import Orders, Told
 from kvbm_nats.connectors.vllm.traffic import Traffic
-from kvbm_tiers import Report, Stack
+from kvbm_tiers import Report, Slice, Stack
 from kvbm_tiers.reports import HeldTier, Hello, Reported
 
 IDLE_WAIT_S = 0.001
@@ -48,31 +48,28 @@ class WorkerSide:
     :ivar hello: what the scheduler's side is to know before the first step
     """
 
-    def __init__(
-        self, config: ConnectorConfig, tensors: Mapping[str, Tensor], *, namespace: str, rank: int, ranks: int
-    ) -> None:
+    def __init__(self, config: ConnectorConfig, tensors: Mapping[str, Tensor], *, namespace: str, part: Slice) -> None:
         """Open this rank's tiers.
 
         Raises:
             InvalidCommand, NamespaceMismatch, StoreError: the memory cannot be used; see `device_store` and `Stack`.
         """
-        device = device_store(tensors)
+        device = device_store(tensors, part)
         g1 = TierSpec(tier="g1", capacity=device.capacity, control="observed")
-        self._rank, self._ranks = rank, ranks
+        self._rank, self._ranks = part.rank, part.ranks
         self._stack = Stack(
             [g1, *config.plan],
             device.layout,
             namespace,
-            config.media(rank, ranks),
+            config.media(part.rank, part.ranks),
             instance=config.instance,
-            rank=rank,
-            ranks=ranks,
             device=device,
         )
         self.hello = Hello(
             incarnation=secrets.token_hex(8),
-            rank=rank,
-            ranks=ranks,
+            rank=part.rank,
+            ranks=part.ranks,
+            pp=part.pp,
             namespace=namespace,
             tiers=[
                 HeldTier(tier=spec.tier, capacity=spec.capacity, kept=spec.tier in self._stack.kept)
@@ -81,7 +78,7 @@ class WorkerSide:
         )
         _logger.info(
             "tiers are open",
-            rank=rank,
+            rank=part.rank,
             block_bytes=device.layout.block_bytes,
             kept=self._stack.kept,
             g1=device.capacity,
