@@ -18,6 +18,8 @@ COMMANDS = [
     ["dev"],
     ["serve"],
     ["worker"],
+    ["fsck"],
+    ["quarantine"],
     ["memory"],
     ["status"],
     ["project"],

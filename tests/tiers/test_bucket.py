@@ -10,6 +10,7 @@ from kvbm_tiers import Layout, Medium, preset
 from kvbm_tiers.errors import ObstoreUnavailable, StoreDamaged, StoreUnavailable
 from kvbm_tiers.memory import anonymous
 from kvbm_tiers.objects import Names, Place, find_blocks, open_client
+from kvbm_tiers.slicing import Slice
 from support.movers import key_of, open_bucket
 from support.object_servers import BUCKET, SECRET
 
@@ -17,15 +18,16 @@ TINY = preset("tiny")
 KEY = "0123456789abcdef" * 2
 
 
-def names(**more):
-    fields = {"prefix": "a/b", "namespace": "m=1", "layout": TINY, "instance": "one", **more}
-    return Names.of(
-        fields.pop("prefix"), fields.pop("namespace"), fields.pop("layout"), fields.pop("instance"), **fields
-    )
+def names(*, prefix="a/b", namespace="m=1", layout=TINY, instance="one"):
+    return Names.of(prefix, namespace, layout, instance)
+
+
+def of_rank(rank, ranks):
+    return TINY.slice(Slice.of_rank(rank, ranks))
 
 
 def test_a_name_has_what_must_agree_then_the_block_then_its_writer():
-    name = names(rank=1, ranks=2).of_block(KEY)
+    name = names(layout=of_rank(1, 2)).of_block(KEY)
     prefix, fingerprint, rest = name[:4], name[4:36], name[36:]
     assert prefix == "a/b/"
     assert set(fingerprint) <= set("0123456789abcdef")
@@ -33,7 +35,7 @@ def test_a_name_has_what_must_agree_then_the_block_then_its_writer():
 
 
 def test_a_name_is_for_ever():
-    assert names().of_block(KEY) == f"a/b/ed055817602fb50d9e0847b626213a6a/0of1/{KEY}/one"
+    assert names().of_block(KEY) == f"a/b/0193d27fc14e9312183e3db2a89fbf0a/0of1/{KEY}/one"
 
 
 @pytest.mark.parametrize(
@@ -41,8 +43,8 @@ def test_a_name_is_for_ever():
     [
         {"namespace": "m=2"},
         {"layout": Layout(groups=TINY.groups[:2])},
-        {"rank": 1, "ranks": 2},
-        {"ranks": 2},
+        {"layout": of_rank(1, 2)},
+        {"layout": of_rank(0, 2)},
         {"prefix": "a"},
         {"prefix": ""},
     ],

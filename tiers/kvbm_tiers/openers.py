@@ -65,17 +65,23 @@ def _cpu(wanted: Wanted) -> tuple[Store, Opening | None]:
     return CpuDevice(wanted.layout, wanted.capacity), None
 
 
-def _survivor(kind: type[HostArena | DiskSlab], wanted: Wanted) -> tuple[Store, Opening | None]:
-    medium = wanted.medium
+def file_of(tier: TierName, medium: Medium) -> Path:
+    """The file of a tier that lies in one, in an arena or a slab.
+
+    Raises:
+        InvalidCommand: the URL names no folder, or has options.
+    """
     medium.take()
     if medium.host or not medium.path:
         raise InvalidCommand(
-            f"store {wanted.tier}={medium}",
-            why="it names no folder",
-            hint=f"{wanted.tier}={medium.scheme}:/path/of/a/folder",
+            f"store {tier}={medium}", why="it names no folder", hint=f"{tier}={medium.scheme}:/path/of/a/folder"
         )
+    return Path(medium.path) / f"{tier}.{medium.scheme}"
+
+
+def _survivor(kind: type[HostArena | DiskSlab], wanted: Wanted) -> tuple[Store, Opening | None]:
     store = kind(
-        Path(medium.path) / f"{wanted.tier}.{medium.scheme}",
+        file_of(wanted.tier, wanted.medium),
         namespace=wanted.namespace,
         layout=wanted.layout,
         capacity=wanted.capacity,

@@ -11,7 +11,7 @@ from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.job_book import wall_clock_us
 from kvbm_tiers.meter import Path
-from kvbm_tiers.mover import Deletion, Job, Mover, Report
+from kvbm_tiers.mover import Deletion, Job, Memory, Mover, Report
 from kvbm_tiers.nixl_object_mover import NixlObjectMover
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.objects.bucket import Bucket
@@ -40,6 +40,10 @@ class RoutedMover:
         """See `Mover.begin`."""
         said = [mover.begin(epoch, left) for mover in self._movers]
         return all(said)
+
+    def memories(self) -> list[Memory]:
+        """See `Mover.memories`."""
+        return [memory for mover in self._movers for memory in mover.memories()]
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""

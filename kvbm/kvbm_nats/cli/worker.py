@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,7 @@ from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.cli.options import NatsOptions, Stores
 from kvbm_nats.cli.rank_options import RankOptions
 from kvbm_nats.plan import parse_plan
-from kvbm_tiers import Layout, Media, MemoryMover, Mover, Stack, in_folder, parse_media, preset
+from kvbm_tiers import Layout, Media, MemoryMover, Mover, Opening, Stack, in_folder, parse_media, preset
 from kvbm_tiers.reports import HeldTier
 from kvbm_tiers.worker import Worker, WorkerOptions, WorkerPlan
 from kvbm_tiers.worker.worker import LOCK_FOLDER
@@ -84,21 +84,33 @@ def worker(
     media = (in_folder(folder) if folder else {}) | parse_media(store)
     plan = WorkerPlan(instance=given.instance, namespace=namespace, rank=at.rank, ranks=at.ranks, pp=at.pp)
     shape = preset(layout).slice(part) if media else None
-    with _memory(specs, media, shape, block_bytes, plan, given.nats_url) as (mover, kept):
-        held = tuple(HeldTier(tier=spec.tier, capacity=spec.capacity, kept=spec.tier in kept) for spec in specs)
+    with _memory(specs, media, shape, block_bytes, plan, given.nats_url) as (mover, openings):
+        held = tuple(held_tier(spec, openings.get(spec.tier)) for spec in specs)
         _run(Worker(given.nats_url, structs.replace(plan, tiers=held), mover, options), plan)
 
 
 @contextmanager
 def _memory(
     specs: Sequence[TierSpec], media: Media, layout: Layout | None, block_bytes: int, plan: WorkerPlan, nats_url: str
-) -> Iterator[tuple[Mover, Collection[TierName]]]:
-    """The mover over this rank's tiers, and the tiers that still have what was in them."""
+) -> Iterator[tuple[Mover, Mapping[TierName, Opening]]]:
+    """The mover over this rank's tiers, and what became of what was in them."""
     if layout is None:
-        yield MemoryMover({spec.tier: spec.capacity for spec in specs}, block_bytes=block_bytes), ()
+        yield MemoryMover({spec.tier: spec.capacity for spec in specs}, block_bytes=block_bytes), {}
         return
     with Stack(specs, layout, plan.namespace, media, instance=plan.instance, nats_url=nats_url) as stack:
-        yield stack.mover, stack.kept
+        yield stack.mover, stack.openings
+
+
+def held_tier(spec: TierSpec, opening: Opening | None) -> HeldTier:
+    """A tier as the worker tells it to its owner; without an opening it begins and ends with the worker."""
+    if opening is None:
+        return HeldTier(tier=spec.tier, capacity=spec.capacity)
+    return HeldTier(
+        tier=spec.tier,
+        capacity=spec.capacity,
+        contents=opening.incarnation,
+        why=opening.why,
+    )
 
 
 def _run(worker: Worker, plan: WorkerPlan) -> None:
