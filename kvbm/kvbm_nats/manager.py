@@ -71,11 +71,10 @@ class BlockManager:
         self._desk = Desk(self.state, self._record, _now_us())
         self._events = Counter[str]()
         self._evicted = Counter[TierName]()
-        mover.watch(thread.nudge)
         self._snapshot_n = 0
         self._closed = False
         evolve(self.state, opened)
-        self._offloader = Offloader(self._desk, mover, options)
+        self._offloader = Offloader(self._desk, mover, options, thread.nudge)
         self._offloader.begin()
 
     @classmethod
@@ -99,9 +98,10 @@ class BlockManager:
             instance: the instance's name
             namespace: fingerprint of all that must agree before blocks are reused, as `field=value;…`
             tiers: the tiers, fastest first
-            keep: tiers whose blocks are still there; one that is new or of another size starts empty all the same
+            keep: tiers whose blocks are still there, unless the mover says that its memory has other contents; one that is
+                new or of another size starts empty all the same
             requests: whether what requests held goes on being held
-            mover: what copies blocks between tiers; memory within this process by default
+            mover: what copies blocks between tiers; by default memory within this process, of which nothing is kept
             options: see `Options`
 
         Raises:
@@ -110,6 +110,9 @@ class BlockManager:
             LogError, IllegalTransition: the log cannot be read, written or applied.
         """
         options = (options or Options()).check()
+        if mover is None:  # whose memory is new: only what an engine fills is still there
+            fastest = min((spec.tier for spec in tiers), default=None)
+            keep = [tier for tier in keep if tier == fastest]
         thread = LogThread(
             partial(JetStreamLog.connect, log) if isinstance(log, str) else log, pending_max=options.pending_max
         )
@@ -268,6 +271,11 @@ class BlockManager:
         self._begin()
         return evict(self._desk, tier, keys, reason=reason, actor=actor)
 
+    def free_quarantined(self, tiers: Sequence[TierName], *, actor: str = "operator") -> int:
+        """Say that nobody writes any more to these tiers' quarantined slots; how many are free now. A person's word."""
+        self._begin()
+        return self._offloader.free_quarantined(tiers, actor=actor)
+
     def status(self, *, with_digest: bool = False) -> Status:
         """Numbers for people. The digest takes about 0.1 s a million blocks."""
         return Status(
@@ -368,7 +376,7 @@ class BlockManager:
             thread.wait_for_room(self.options.room_timeout_s)
         self._desk.now_us = _now_us()
         news = thread.news
-        if self._offloader.is_busy:
+        if self._offloader.has_news or self._offloader.is_busy:
             self._offloader.pump(thread.acked_n)
         return news
 

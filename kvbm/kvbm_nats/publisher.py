@@ -173,7 +173,7 @@ class Publisher:
         wait_s: float = 0.0,
         durable: bool = True,
     ) -> msg.TransfersAnswer:
-        """Start copying blocks down, and wait for at most `wait_s` until that is over."""
+        """Copy blocks down when their turn comes, and wait for at most `wait_s` until that is over."""
         call = msg.OffloadCall(
             **self._head(durable=durable), keys=list(keys), source=source, tier=tier, priority=priority, wait_s=wait_s
         )
@@ -189,7 +189,7 @@ class Publisher:
         wait_s: float = 0.0,
         durable: bool = True,
     ) -> msg.TransfersAnswer:
-        """Start copying blocks up for a request, and wait for at most `wait_s` until that is over."""
+        """Copy blocks up for a request when their turn comes, and wait for at most `wait_s` until that is over."""
         call = msg.OnboardCall(
             **self._head(durable=durable), request=request, keys=list(keys), source=source, tier=tier, wait_s=wait_s
         )
@@ -207,6 +207,11 @@ class Publisher:
         """Evict blocks and all that stand on them; how many."""
         call = msg.EvictCall(**self._head(durable=durable), keys=list(keys), tier=tier, reason=reason, actor=actor)
         return (await self._ask("evict", call, msg.EvictAnswer)).blocks
+
+    async def free_quarantined(self, tiers: Sequence[TierName], *, actor: str = "operator") -> int:
+        """Say that nobody writes any more to the quarantined slots of these tiers; how many are free now."""
+        call = msg.FreeCall(**self._head(durable=True), tiers=list(tiers), actor=actor)
+        return (await self._ask("free", call, msg.FreeAnswer)).slots
 
     async def status(self, *, with_digest: bool = False) -> Status:
         """Numbers for people."""

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,7 +16,7 @@ import msgspec
 
 from kvbm_events.codec import decode
 from kvbm_events.jetstream import JetStreamLog
-from kvbm_events.schema import AnyEvent, TierSpec, TransferFailed
+from kvbm_events.schema import AnyEvent, TierName, TierSpec, TransferFailed
 from kvbm_nats.manager import BlockManager
 from kvbm_nats.options import Options
 from kvbm_nats.workers import WorkerMover, WorkerOptions
@@ -30,8 +26,8 @@ from kvbm_tiers.worker import Worker, WorkerPlan
 from kvbm_tiers.worker import WorkerOptions as Habits
 from support.chained_keys import prefix
 from support.locks import LOCKS
+from support.scripts import ScriptProcess
 
-SCRIPT = Path(__file__).parents[1] / "processes" / "worker.py"
 NAMESPACE = "model=m;block_tokens=16"
 TIERS = [TierSpec(tier="g1", capacity=32), TierSpec(tier="g2", capacity=64)]
 CAPACITIES = {spec.tier: spec.capacity for spec in TIERS}
@@ -41,20 +37,24 @@ HEARTBEAT_S = 0.1
 TIMEOUT_S = 30.0
 
 
-def held_tiers(tiers: Sequence[TierSpec] = TIERS) -> tuple[HeldTier, ...]:
-    """What the workers here have in their memory."""
-    return tuple(HeldTier(tier=spec.tier, capacity=spec.capacity) for spec in tiers)
+def held_tiers(contents: str, tiers: Sequence[TierSpec] = TIERS) -> tuple[HeldTier, ...]:
+    """What the workers here have in their memory, and its name."""
+    return tuple(HeldTier(tier=spec.tier, capacity=spec.capacity, contents=contents) for spec in tiers)
 
 
 class StepMover(MemoryMover):
     """Copies in two steps, each when it is let: what was submitted, and what was copied but not reported, waits.
 
     :ivar submitted: transfers that were taken, in their order, one for each time
+    :ivar contents: names its memory
     """
+
+    _made = count()
 
     def __init__(self, *, may_copy: bool = True, may_report: bool = True) -> None:
         super().__init__(CAPACITIES, block_bytes=BLOCK_BYTES)
         self.submitted: list[str] = []
+        self.contents = f"memory {next(self._made)}"
         self._may_copy, self._may_report = may_copy, may_report
         self._held: list[Job] = []
         self._changed = threading.Condition()
@@ -83,21 +83,22 @@ class StepMover(MemoryMover):
 
 
 class FileMover(MemoryMover):
-    """Tiers as files that outlive their process, so that another one can see what was written."""
+    """Tiers as files that outlive their process, so that another one can see what was written.
+
+    :ivar contents: names them
+    """
 
     def __init__(self, folder: str) -> None:
         super().__init__(CAPACITIES, block_bytes=BLOCK_BYTES)
+        self.contents = Path(folder).name
         for tier, capacity in CAPACITIES.items():
             with (Path(folder) / tier).open("a+b") as file:
                 file.truncate(capacity * BLOCK_BYTES)
                 self.arenas[tier] = mmap.mmap(file.fileno(), capacity * BLOCK_BYTES)  # type: ignore[assignment] # both are written as buffers
 
 
-class WorkerProcess:
-    """`tests/processes/worker.py`: a worker over files in a folder, to be killed and stopped.
-
-    :ivar heard: what it said until now
-    """
+class WorkerProcess(ScriptProcess):
+    """`tests/processes/worker.py`: a worker over files in a folder, to be killed and stopped."""
 
     def __init__(
         self,
@@ -111,48 +112,7 @@ class WorkerProcess:
         layout: Layout | None = None,
     ) -> None:
         shape = [str(layout.part.pp), msgspec.json.encode(layout).decode()] if layout else []
-        command = [sys.executable, str(SCRIPT), url, instance, str(rank), str(ranks), str(folder), steps, *shape]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        assert self._process.stdin
-        assert self._process.stdout
-        self._told, self._said = self._process.stdin, self._process.stdout
-        self.heard: list[str] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.kill()
-        self._said.close()
-        with suppress(BrokenPipeError):
-            self._told.close()
-
-    def hear(self, word: str) -> Self:
-        """Read what it says up to a line that begins with the word."""
-        while line := self._said.readline():
-            self.heard.append(line.strip())
-            if line.startswith(word):
-                return self
-        raise AssertionError(f"it ended without saying {word!r}: {self.heard}")
-
-    def go_on(self) -> None:
-        """Let it take the step that it waits at."""
-        self._told.write("\n")
-        self._told.flush()
-
-    def kill(self) -> None:
-        """Kill it as a crash would."""
-        self._process.kill()
-        self._process.wait()
-
-    def signal(self, number: signal.Signals) -> None:
-        """SIGSTOP, SIGCONT, SIGTERM."""
-        self._process.send_signal(number)
+        super().__init__("worker.py", url, instance, str(rank), str(ranks), str(folder), steps, *shape)
 
 
 class Site:
@@ -175,7 +135,13 @@ class Site:
             owner.close()
 
     def open(
-        self, *, ranks: int = 1, dead_after_s: float = DEAD_AFTER_S, namespace: str = NAMESPACE, **options: float
+        self,
+        *,
+        ranks: int = 1,
+        dead_after_s: float = DEAD_AFTER_S,
+        namespace: str = NAMESPACE,
+        keep: Sequence[TierName] | None = None,
+        **options: float,
     ) -> BlockManager:
         """The next owner."""
         self.mover = WorkerMover.connect(
@@ -185,13 +151,13 @@ class Site:
             ranks=ranks,
             options=WorkerOptions(dead_after_s=dead_after_s),
         )
-        keep = [spec.tier for spec in self._tiers] if namespace == NAMESPACE else ()
+        kept = [spec.tier for spec in self._tiers] if keep is None else keep
         owner = BlockManager.open(
             self.url,
             self.instance,
             namespace=namespace,
             tiers=self._tiers,
-            keep=keep,
+            keep=kept if namespace == NAMESPACE else (),
             mover=self.mover,
             options=Options(**options),
         )
@@ -206,7 +172,7 @@ class Site:
 
     def work(
         self,
-        mover: MemoryMover | None = None,
+        mover: StepMover | None = None,
         *,
         rank: int = 0,
         ranks: int = 1,
@@ -215,15 +181,16 @@ class Site:
         ready: bool = True,
     ) -> Worker:
         """A worker in threads of this process."""
+        mover = mover or StepMover()
         plan = WorkerPlan(
             instance=self.instance,
             namespace=namespace,
             rank=rank,
             ranks=ranks,
-            tiers=held_tiers(),
+            tiers=held_tiers(mover.contents),
         )
         habits = Habits(heartbeat_s=HEARTBEAT_S, stop_timeout_s=2.0, in_flight_max=in_flight_max, lock_folder=LOCKS)
-        worker = Worker(self.url, plan, mover or StepMover(), habits)
+        worker = Worker(self.url, plan, mover, habits)
         worker.start()
         self._workers.append(worker)
         if ready:
@@ -279,10 +246,13 @@ def bytes_of(key: str) -> bytes:
 
 
 def wrong_blocks(owner: BlockManager, memory: MemoryMover) -> list[str]:
-    """Keys of g2 that can be matched and whose bytes are others'."""
-    index = owner.state.tiers["g2"].lineage.index
-    hidden = owner._offloader.hidden.get("g2", set())
-    return [key for key, slot in index.items() if key not in hidden and memory.block("g2", slot) != bytes_of(key)]
+    """Keys that can be matched and whose bytes are others'."""
+    wrong: list[str] = []
+    for name, tier in owner.state.tiers.items():
+        hidden = owner._offloader.hidden.get(name, set())
+        shown = {key: slot for key, slot in tier.lineage.index.items() if key not in hidden}
+        wrong += [key for key, slot in shown.items() if memory.block(name, slot) != bytes_of(key)]
+    return wrong
 
 
 def pump_until(owner: BlockManager, reached: Callable[[], object], what: str = "") -> None:

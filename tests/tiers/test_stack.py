@@ -49,6 +49,24 @@ def test_a_reset_keeps_nothing(open_stack):
     assert open_stack(namespace="n=2", reset=True).kept == []
 
 
+def names(stack):
+    (memory,) = stack.mover.memories()
+    assert stack.mover.memories() == [], "told once"
+    return {each.tier: each.name for each in memory.contents}
+
+
+def test_its_mover_tells_what_is_in_the_stores_by_a_name_that_lives_as_long_as_that(open_stack):
+    stack = open_stack()
+    first = names(stack)
+    stack.close()
+    stack = open_stack({**PLAN, "g2": 9})
+    second = names(stack)
+    assert first.keys() == second.keys() == PLAN.keys()
+    assert [tier for tier in PLAN if first[tier] == second[tier]] == ["g3"]
+    stack.close()
+    assert not set(names(open_stack(reset=True)).values()) & {*first.values(), *second.values()}
+
+
 def test_what_cannot_be_opened_leaves_nothing_open(open_stack):
     first = open_stack()
     with pytest.raises(StoreBusy):

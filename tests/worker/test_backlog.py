@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvbm_tiers import Job
+from kvbm_tiers import Deletion, Job
 from kvbm_tiers.worker.backlog import Backlog, narrow
 
 
@@ -41,6 +41,28 @@ def test_of_what_is_in_the_log_already_only_what_the_owner_named_is_done_in_the_
         backlog.take((1, n), job(n))
     assert [backlog.next(), backlog.next(), backlog.next()] == [job(5, [2]), job(8), None]
     assert backlog.statement() == ((1, 8), ["1.5", "1.8"])
+
+
+GONE = Deletion(tier="g4", keys=["0" * 32])
+
+
+def test_a_deletion_keeps_its_place_among_the_jobs_and_outlives_their_owner():
+    backlog = Backlog()
+    for n, order in enumerate([job(1), GONE, job(3)], 1):
+        backlog.take((1, n), order)
+    assert [backlog.next(0) for _ in range(3)] == [job(1), GONE, job(3)]
+    backlog.take((1, 4), GONE)
+    backlog.take((1, 5), job(5))
+    backlog.drop_waiting()
+    assert [backlog.next(0), backlog.next(0)] == [GONE, None]
+
+
+def test_what_was_evicted_before_the_worker_came_may_have_been_written_again():
+    backlog = Backlog()
+    backlog.expect((1, 7), {"1.5": [1, 2]})
+    backlog.take((1, 6), GONE)
+    backlog.take((1, 8), GONE)
+    assert [backlog.next(0), backlog.next(0)] == [GONE, None]
 
 
 def test_the_part_of_a_job_keeps_each_blocks_source_key_and_checksum():

@@ -56,13 +56,18 @@ def next_batch(state: State, source: TierName, tier: TierName, keys: Sequence[st
             break
         gone += key not in have
         start += 1
-    end = start
-    for key in keys[start : start + batch_max]:
+    part = keys[start : start + batch_max]
+    slots = [have[key] for key in part if key in have]
+    is_all = len(slots) == len(part) and there.keys().isdisjoint(part) and coming.isdisjoint(part)
+    if is_all and lineage.is_path(slots):
+        return Batch(start, start + len(part), gone)
+    size = 0
+    for key in part:
         slot = have.get(key)
-        if slot is None or key in there or key in coming or (end > start and lineage.parent_of(slot) != keys[end - 1]):
+        if slot is None or key in there or key in coming or (size and lineage.parent_of(slot) != part[size - 1]):
             break
-        end += 1
-    return Batch(start, end, gone)
+        size += 1
+    return Batch(start, start + size, gone)
 
 
 def offload(
@@ -168,11 +173,18 @@ def complete_transfer(
 
 
 def fail_transfer(
-    desk: Desk, transfer_id: str, *, reason: str, slots: Sequence[int] | None = None, stopped: bool = True
+    desk: Desk,
+    transfer_id: str,
+    *,
+    reason: str,
+    slots: Sequence[int] | None = None,
+    stopped: bool = True,
+    actor: str = "",
 ) -> OffloadFailed | OnboardFailed:
     """Say that blocks did not arrive: those in these destination slots, or all that are still under way.
 
     With `stopped` false the slots are quarantined: call again with `stopped` when the mover is known to write no more.
+    `actor` is whose word that is, where it is not the mover's.
 
     Raises:
         UnknownTransfer: it is over, or never was.
@@ -192,6 +204,7 @@ def fail_transfer(
         slots=to_runs(lost),
         reason=reason,
         stopped=stopped,
+        actor=actor,
     )
     desk.emit(event)
     return event

@@ -2,7 +2,7 @@
 
 The fingerprint is of all that must agree before bytes are reused, so engines that cannot read each other's blocks never
 meet. The instance comes last: an object has one writer, which alone deletes it, and whoever has the same namespace finds
-all copies of a block by a listing of its key (docs/adr/0006-one-writer-an-object.md).
+all copies of a block by a listing of its key (docs/adr/0008-one-writer-an-object.md).
 """
 
 from __future__ import annotations
