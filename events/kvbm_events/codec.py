@@ -12,6 +12,7 @@ import msgspec
 from kvbm_events.schema import (
     MAX_CAPACITY,
     AnyEvent,
+    Attached,
     Evicted,
     Matched,
     Registered,
@@ -84,11 +85,20 @@ def _flaw(event: AnyEvent) -> str:
                 is_packed(f.last) and len(f.last) == KEY_DIGITS for f in event.found
             )
             flaw = "" if whole else "a key is not 32 lower-case hex digits"
+        case Attached():
+            flaw = _contents_flaw(event)
         case TransferCompleted():
             flaw = _checksums_flaw(event.checksums, event.slots)
         case _:
             flaw = ""
     return flaw or _runs_flaw(event)
+
+
+def _contents_flaw(event: Attached) -> str:
+    tiers = [each.tier for each in event.contents]
+    if event.rank < 0 or not tiers or len(set(tiers)) < len(tiers) or not all(each.name for each in event.contents):
+        return "a rank below 0, or not one name a tier"
+    return ""
 
 
 def _keys_flaw(keys: str, slots: list[tuple[int, int]]) -> str:

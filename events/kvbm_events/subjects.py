@@ -10,12 +10,13 @@ from kvbm_events.schema.errors import InvalidCommand
 PREFIX = "kvbm.v1"
 EVERYTHING = f"{PREFIX}.>"
 ALL_TIERS = "all"
-"""The tier token of events that concern the whole instance: opened, matched, released."""
+"""The tier token of events that concern the whole instance: opened, attached, matched, released."""
 MAX_INSTANCE = 64
 
 _INSTANCE = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_INSTANCE}}}")
 _TAILS = {
     "Opened": "opened",
+    "Attached": "attached",
     "Allocated": "allocated",
     "Registered": "registered",
     "Matched": "matched",

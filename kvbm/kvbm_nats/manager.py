@@ -49,6 +49,7 @@ from kvbm_statemachine.decide import (
     Hit,
     allocate,
     evict,
+    look,
     match,
     plan_opening,
     register,
@@ -71,11 +72,10 @@ class BlockManager:
         self._desk = Desk(self.state, self._record, _now_us())
         self._events = Counter[str]()
         self._evicted = Counter[TierName]()
-        mover.watch(thread.nudge)
         self._snapshot_n = 0
         self._closed = False
         evolve(self.state, opened)
-        self._offloader = Offloader(self._desk, mover, options)
+        self._offloader = Offloader(self._desk, mover, options, thread.nudge)
         self._offloader.begin()
 
     @classmethod
@@ -90,6 +90,7 @@ class BlockManager:
         requests: Requests = "dropped",
         mover: Mover | None = None,
         options: Options | None = None,
+        note: str = "",
     ) -> BlockManager:
         """Recover the instance from its log and claim its next epoch.
 
@@ -99,10 +100,12 @@ class BlockManager:
             instance: the instance's name
             namespace: fingerprint of all that must agree before blocks are reused, as `field=value;…`
             tiers: the tiers, fastest first
-            keep: tiers whose blocks are still there; one that is new or of another size starts empty all the same
+            keep: tiers whose blocks are still there, unless the mover says that its memory has other contents; one that is
+                new or of another size starts empty all the same
             requests: whether what requests held goes on being held
-            mover: what copies blocks between tiers; memory within this process by default
+            mover: what copies blocks between tiers; by default memory within this process, of which nothing is kept
             options: see `Options`
+            note: why it is opened, for people who read the log
 
         Raises:
             Fenced: another owner claimed the instance meanwhile.
@@ -110,6 +113,9 @@ class BlockManager:
             LogError, IllegalTransition: the log cannot be read, written or applied.
         """
         options = (options or Options()).check()
+        if mover is None:  # whose memory is new: only what an engine fills is still there
+            fastest = min((spec.tier for spec in tiers), default=None)
+            keep = [tier for tier in keep if tier == fastest]
         thread = LogThread(
             partial(JetStreamLog.connect, log) if isinstance(log, str) else log, pending_max=options.pending_max
         )
@@ -118,7 +124,7 @@ class BlockManager:
             opened = plan_opening(
                 recovered.state,
                 namespace=namespace,
-                owner=f"{socket.gethostname()}:{os.getpid()}",
+                owner=f"{socket.gethostname()}:{os.getpid()} {note}".rstrip(),
                 tiers=tiers,
                 keep=keep,
                 requests=requests,
@@ -160,12 +166,21 @@ class BlockManager:
         """Call `changed`, on another thread, whenever `acked` or `failure` is new, or blocks moved. It must not block."""
         self._thread.watch(changed)
 
-    def match(self, request: str, keys: Sequence[str], *, hold: bool = True, priority: int = 50) -> list[Hit]:
+    def look(self, keys: Sequence[str], *, local: int | None = None) -> list[Hit]:
+        """What `match` would find now. Asks the state only: no event, no hold."""
+        return look(self.state, keys, hidden=self._offloader.hidden, local=local)[0]
+
+    def match(
+        self, request: str, keys: Sequence[str], *, hold: bool = True, priority: int = 50, local: int | None = None
+    ) -> list[Hit]:
         """Find the longest prefix of `keys`, tier by tier; the request holds it until released. See `decide.match`."""
         self._begin()
-        hits = match(self._desk, request, keys, hold=hold, priority=priority, hidden=self._offloader.hidden)
+        hits = match(
+            self._desk, request, keys, hold=hold, priority=priority, hidden=self._offloader.hidden, local=local
+        )
         if hits:
-            self._offloader.offer_found(keys[: sum(len(hit.slots) for hit in hits)], priority)
+            ours = [len(hit.slots) for hit in hits if local is None or not self.state.tiers[hit.tier].observed]
+            self._offloader.offer_found(keys[: (local or 0) + sum(ours)], priority)
         return hits
 
     def allocate(self, request: str, count: int, *, tier: TierName = "g1", priority: int = 50) -> list[int]:
@@ -268,6 +283,11 @@ class BlockManager:
         self._begin()
         return evict(self._desk, tier, keys, reason=reason, actor=actor)
 
+    def free_quarantined(self, tiers: Sequence[TierName], *, actor: str = "operator") -> int:
+        """Say that nobody writes any more to these tiers' quarantined slots; how many are free now. A person's word."""
+        self._begin()
+        return self._offloader.free_quarantined(tiers, actor=actor)
+
     def status(self, *, with_digest: bool = False) -> Status:
         """Numbers for people. The digest takes about 0.1 s a million blocks."""
         return Status(
@@ -368,7 +388,7 @@ class BlockManager:
             thread.wait_for_room(self.options.room_timeout_s)
         self._desk.now_us = _now_us()
         news = thread.news
-        if self._offloader.is_busy:
+        if self._offloader.has_news or self._offloader.is_busy:
             self._offloader.pump(thread.acked_n)
         return news
 

@@ -208,6 +208,11 @@ class Publisher:
         call = msg.EvictCall(**self._head(durable=durable), keys=list(keys), tier=tier, reason=reason, actor=actor)
         return (await self._ask("evict", call, msg.EvictAnswer)).blocks
 
+    async def free_quarantined(self, tiers: Sequence[TierName], *, actor: str = "operator") -> int:
+        """Say that nobody writes any more to the quarantined slots of these tiers; how many are free now."""
+        call = msg.FreeCall(**self._head(durable=True), tiers=list(tiers), actor=actor)
+        return (await self._ask("free", call, msg.FreeAnswer)).slots
+
     async def status(self, *, with_digest: bool = False) -> Status:
         """Numbers for people."""
         return await self._asker.ask("status", msg.StatusCall(digest=with_digest), Status)

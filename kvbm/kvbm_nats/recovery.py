@@ -14,6 +14,7 @@ class Recovered(Struct, kw_only=True):
     """A folded state and where it came from.
 
     :ivar after: the instance's last log sequence that was read
+    :ivar sequencer: to go on with from there
     :ivar snapshot_seq: where the snapshot stood that it began with; 0 for none
     :ivar events: how many events were folded on top
     :ivar dropped: events of an epoch that is over which no reader may apply
@@ -22,6 +23,7 @@ class Recovered(Struct, kw_only=True):
 
     state: State
     after: int
+    sequencer: Sequencer
     snapshot_seq: int = 0
     events: int = 0
     dropped: int = 0
@@ -37,11 +39,11 @@ async def recover(log: Log, instance: str, until: int | None = None) -> Recovere
     """
     last = await log.last_seq(instance)
     end = last if until is None else min(last, until)
-    recovered = Recovered(state=State(), after=end)
+    sequencer = Sequencer()
+    recovered = Recovered(state=State(), after=end, sequencer=sequencer)
     snapshot = await log.load_snapshot(instance, end)
     if snapshot:
         _begin_with(recovered, snapshot)
-    sequencer = Sequencer()
     state = recovered.state
     if state.epoch:
         sequencer.resume(instance, state.epoch, state.n)

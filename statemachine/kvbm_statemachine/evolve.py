@@ -13,6 +13,7 @@ from typing import Any
 from kvbm_events.schema import (
     Allocated,
     AnyEvent,
+    Attached,
     Evicted,
     Matched,
     OffloadCompleted,
@@ -27,11 +28,12 @@ from kvbm_events.schema import (
 )
 from kvbm_events.schema.errors import IllegalTransition, RefusedError
 from kvbm_statemachine.columns import Columns
-from kvbm_statemachine.effects import blocks, evictions, lookups, opening, transfers
+from kvbm_statemachine.effects import attachment, blocks, evictions, lookups, opening, transfers
 from kvbm_statemachine.state import State
 
 _HANDLERS: dict[type[AnyEvent], Callable[[State, Any, Columns | None], None]] = {
     Opened: opening.opened,
+    Attached: attachment.attached,
     Allocated: blocks.allocated,
     Registered: blocks.registered,
     Evicted: evictions.evicted,

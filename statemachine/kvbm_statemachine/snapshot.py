@@ -22,7 +22,7 @@ from kvbm_statemachine.table import SlotState
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Kind, Transfer
 
-SNAPSHOT_VERSION = 3
+SNAPSHOT_VERSION = 4
 """Goes up whenever a dump's form, or what `evolve` makes of the same events, changes: older dumps are not loaded."""
 
 
@@ -45,6 +45,7 @@ class TierDump(Struct):
     states: bytes
     seen: bytes
     checksums: bytes
+    contents: dict[int, str]
     next_chain: int
     chains: list[ChainDump]
     policy: Any
@@ -150,6 +151,7 @@ def _dump_tier(tier: Tier) -> TierDump:
         states=bytes(tier.slots.states),
         seen=bytes(tier.seen),
         checksums=bytes(tier.checksums.packed),
+        contents=dict(sorted(tier.contents.items())),
         next_chain=tier.lineage.next_id,
         chains=[
             ChainDump(c.id, c.base, c.parent_key, c.parent_slot, c.condemned, pack_keys(c.keys), to_runs(c.slots))
@@ -207,6 +209,7 @@ def _load_tier(dumped: TierDump) -> Tier:
     tier.slots.restore(dumped.states)
     tier.seen[:] = dumped.seen
     tier.checksums.restore(dumped.checksums)
+    tier.contents = dumped.contents
     for part in dumped.chains:
         if not are_within(part.slots, dumped.spec.capacity):
             raise ValueError(f"chain {part.id} has slots that {tier.name} has not")

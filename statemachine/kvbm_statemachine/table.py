@@ -19,9 +19,9 @@ class SlotState(IntEnum):
     REGISTERED = 2
     """full and matchable; held while a request or transfer refers to it, else cached"""
     CONDEMNED = 3
-    """evicted as corrupt or gone while somebody still refers to it: not matchable, free when the last one lets go"""
+    """evicted as lost while somebody still refers to it: not matchable, free when the last one lets go"""
     QUARANTINED = 4
-    """a failed transfer may still write here: free when its mover is known to have stopped"""
+    """a transfer that is over may still write here: free when its mover is known to have stopped"""
 
 
 class Transition(NamedTuple):
@@ -46,11 +46,12 @@ class Step:
     ARRIVED = Transition(_ALLOCATED, _REGISTERED, "…Completed")
     FAILED = Transition(_ALLOCATED, _FREE, "…Failed (stopped)")
     DOUBTFUL = Transition(_ALLOCATED, _QUARANTINED, "…Failed (not stopped)")
+    INHERITED = Transition(_FREE, _QUARANTINED, "Opened (empty, a transfer is open)")
     CLEARED = Transition(_QUARANTINED, _FREE, "…Failed (now stopped)")
     MATCHED = Transition(_REGISTERED, _REGISTERED, "Matched, …Started (source)")
     UNHELD = Transition(_REGISTERED, _REGISTERED, "Released, …Completed, …Failed (source)")
     EVICTED = Transition(_REGISTERED, _FREE, "Evicted")
-    CONDEMNED = Transition(_REGISTERED, _CONDEMNED, "Evicted (corrupt or gone, held)")
+    CONDEMNED = Transition(_REGISTERED, _CONDEMNED, "Evicted (lost, held)")
     LAST_UNHELD = Transition(_CONDEMNED, _FREE, "Released, …Completed, …Failed (last holder)")
 
 

@@ -19,6 +19,7 @@ class Tier:
     :ivar observed: whether an engine decides here and we record
     :ivar seen: by slot, how often the block was registered or found, up to 255; kept for the admission below
     :ivar checksums: by slot, of blocks that came by a transfer
+    :ivar contents: by rank, the name of what is in its memory of this tier, for those that told it
     """
 
     def __init__(self, spec: TierSpec) -> None:
@@ -30,6 +31,7 @@ class Tier:
         self.policy = make_policy(spec.policy, self.lineage, spec.capacity)
         self.seen = bytearray(spec.capacity)
         self.checksums = Checksums(spec.capacity)
+        self.contents: dict[int, str] = {}
 
     def add(self, step: Transition, parent: str, keys: list[str], slots: list[int], runs: Runs) -> Chain:
         """Register new blocks in a row, `runs` being the same slots as `slots`; their chain.

@@ -76,6 +76,12 @@ class Transfer:
         """The key before a block."""
         return self.keys[position - 1] if position else self.parent
 
+    def abandon(self, slots_left: int) -> list[int]:
+        """Its destination starts empty, with so many slots: nothing arrives there any more. Where it may still write."""
+        self.quarantined = {slot for slot in (*self.open, *self.quarantined) if slot < slots_left}
+        self.open.clear()
+        return sorted(self.quarantined)
+
     def forget_source(self) -> None:
         """Nothing of the source is needed any more, or its tier was reset: there is nothing to pin."""
         self.source_slot = NO_SLOT

@@ -34,6 +34,7 @@ EVENTS = [
     schema.OnboardCompleted(**AT, **COMPLETED),
     schema.OnboardFailed(**AT, **FAILED),
     schema.Evicted(**AT, tier="g1", slots=[(9, 1), (5, 1)], keys=B + A, reason="capacity", actor="lru"),
+    schema.Attached(**AT, rank=0, holder="worker 1", contents=[schema.Contents(tier="g2", name="x", why="it is new")]),
 ]
 
 

@@ -16,6 +16,8 @@ from kvbm_events.codec import decode, encode
 from kvbm_events.schema import (
     Allocated,
     AnyEvent,
+    Attached,
+    Contents,
     Evicted,
     Found,
     Matched,
@@ -29,6 +31,7 @@ from kvbm_events.schema import (
     Registered,
     Released,
     TierSpec,
+    TransferFailed,
     TransferStarted,
 )
 from kvbm_events.subjects import subject_of
@@ -72,6 +75,9 @@ FULL: list[AnyEvent] = [
     OnboardCompleted(**HEAD, **FULL_COMPLETED),
     OnboardFailed(**HEAD, **FAILED, stopped=False),
     Evicted(**HEAD, tier="g1", slots=[(5, 2)], keys=B + A, reason="capacity", actor="lineage-lru", request="req-2"),
+    Attached(
+        **HEAD, rank=1, holder="5b1c7a8e90ad4f31", contents=[Contents(tier="g3", name="d20f0a1b", why="it is new")]
+    ),
 ]
 MINIMAL: list[AnyEvent] = [
     Opened(**HEAD, namespace="llama-8b;bf16;16", owner="host:17", tiers=[TierSpec(tier="g1", capacity=1024)]),
@@ -86,6 +92,7 @@ MINIMAL: list[AnyEvent] = [
     OnboardCompleted(**HEAD, **COMPLETED),
     OnboardFailed(**HEAD, **FAILED),
     Evicted(**HEAD, tier="g1", slots=[(5, 2)], keys=B + A, reason="ttl", actor="operator"),
+    Attached(**HEAD, rank=0, holder="5b1c7a8e90ad4f31", contents=[Contents(tier="g3", name="d20f0a1b")]),
 ]
 GROWN: list[AnyEvent] = [
     *(
@@ -94,7 +101,8 @@ GROWN: list[AnyEvent] = [
         if isinstance(event, TransferStarted)
     ),
     structs.replace(FULL[0], tiers=[structs.replace(SPECS[0], priority_min=60), SPECS[1]]),
-    structs.replace(FULL[-1], reason="gone"),
+    structs.replace(next(event for event in FULL if isinstance(event, Evicted)), reason="gone"),
+    *(structs.replace(event, actor="operator ann") for event in FULL if isinstance(event, TransferFailed)),
 ]
 FILES = {"events.jsonl": FULL, "events_minimal.jsonl": MINIMAL, "events_grown.jsonl": GROWN}
 NEWEST = {type(event): event for event in [*FULL, *GROWN]}
@@ -136,6 +144,7 @@ def test_the_full_form_has_every_field_and_the_minimal_the_required_ones(full, m
         (FULL[5], "kvbm.v1.a.g2.offload.started"),
         (FULL[9], "kvbm.v1.a.g2.onboard.completed"),
         (FULL[11], "kvbm.v1.a.g1.evicted"),
+        (FULL[12], "kvbm.v1.a.all.attached"),
     ],
 )
 def test_the_subject_tells_instance_tier_and_event(event, subject):

@@ -21,6 +21,7 @@ from kvbm_nats.manager import BlockManager
 from kvbm_nats.options import Options
 from kvbm_nats.recovery import recover
 from kvbm_statemachine import digest, to_bytes
+from kvbm_tiers import MemoryMover
 from support.chained_keys import prefix
 
 NAMESPACE = "model=m;block_tokens=16"
@@ -97,18 +98,28 @@ def test_the_log_alone_gives_the_same_state(log, instance):
 
 
 def test_an_owner_that_comes_back_keeps_blocks_and_drops_requests(log, instance):
-    keys = chain("kept", 10)
-    with open_owner(log, instance) as owner:
+    keys, mover = chain("kept", 10), MemoryMover({spec.tier: spec.capacity for spec in TIERS})
+    with open_owner(log, instance, mover=mover) as owner:
         fill(owner, "a", keys)
         owner.match("still-open", keys)
         owner.allocate("still-open", 3)
         owner.flush()
-    with open_owner(log, instance, keep=["g2"]) as owner:
+    with open_owner(log, instance, keep=["g2"], mover=mover) as owner:
         assert owner.state.epoch == 2
         assert not owner.state.requests
         hits = owner.match("b", keys)
         assert [(hit.tier, len(hit.slots)) for hit in hits] == [("g2", 10)]
         assert owner.check_integrity() == []
+
+
+def test_memory_of_the_process_is_empty_in_the_next_one_but_for_what_an_engine_fills(log, instance):
+    keys = chain("gone", 10)
+    with open_owner(log, instance) as owner:
+        fill(owner, "a", keys)
+        assert len(owner.resident(keys, "g2")) == 10
+    with open_owner(log, instance) as owner:
+        assert [(hit.tier, len(hit.slots)) for hit in owner.match("b", keys)] == [("g1", 10)]
+        assert owner.resident(keys, "g2") == []
 
 
 def test_requests_are_kept_where_their_clients_go_on(log, instance):

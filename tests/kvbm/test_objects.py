@@ -6,6 +6,7 @@ from kvbm_events.memory import MemoryLog
 from kvbm_events.schema import Evicted, OnboardFailed, unpack_keys
 from kvbm_tiers import Medium
 from kvbm_tiers.objects import Place, find_blocks, orphans
+from kvbm_tiers.slicing import Slice
 from support.chained_keys import prefix
 from support.object_owner import LAYOUT, NAMESPACE, ObjectOwner
 from support.s3_faults import Fault
@@ -155,7 +156,7 @@ def test_what_an_instance_has_is_found_without_its_layout_and_nothing_is_written
     assert (sidecar.namespace, sidecar.layout, sidecar.capacity) == (NAMESPACE, LAYOUT, 256)
     assert {each.key for each in blocks.listed()} == set(KEYS)
     assert not any(request.startswith(("PUT", "POST", "DELETE")) for request in s3.requests())
-    assert list(find_blocks(Place.of(Medium.parse(s3.url("cache"))), "i", ranks=2)) == []
+    assert list(find_blocks(Place.of(Medium.parse(s3.url("cache"))), "i", Slice.of_rank(0, 2))) == []
 
 
 def test_instances_share_a_bucket_and_neither_touches_the_others_objects(s3, tmp_path):

@@ -64,7 +64,7 @@ def main():
         rank=int(rank),
         ranks=int(ranks),
         pp=int(shape[0]) if shape else 1,
-        tiers=held_tiers(tiers),
+        tiers=held_tiers(Path(folder).name, tiers),
     )
     options = WorkerOptions(heartbeat_s=HEARTBEAT_S, lock_folder=Path(folder))
     worker = Worker(url, plan, SteppingMover(mover, steps), options)

@@ -9,6 +9,7 @@ from msgspec.structs import asdict, replace
 
 from kvbm_events.schema import (
     AnyEvent,
+    Contents,
     Found,
     OffloadCompleted,
     OffloadFailed,
@@ -103,4 +104,11 @@ _VALUES: dict[str, list[Any]] = {
     "kept": [[], ["g1"], ["g2"], ["g4"], ["g1", "g1"]],
     "requests": ["kept", "dropped"],
     "namespace": ["another"],
+    "rank": [-1, 0, 1],
+    "contents": [
+        [],
+        [Contents(tier="g1", name="z")],
+        [Contents(tier="g4", name="z")],
+        [Contents(tier="g1", name="x")] * 2,
+    ],
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kvbm_events.schema import (
+    Allocated,
     AnyEvent,
     Evicted,
     Opened,
@@ -22,11 +23,13 @@ class BlockBook:
     """Told of every event, it knows which key is in which tier, and under which parent.
 
     :ivar parents: by tier, the parent of every key that can be matched there
+    :ivar haunted: by tier, slots to which a mover may still write
     """
 
     def __init__(self) -> None:
         self.parents: dict[TierName, dict[str, str]] = {}
         self.sums: dict[TierName, dict[str, str]] = {}
+        self.haunted: dict[TierName, set[int]] = {}
         self._observed: set[TierName] = set()
         self._arriving: dict[str, dict[int, tuple[str, str]]] = {}
 
@@ -39,9 +42,17 @@ class BlockBook:
                 }
                 self.sums = {spec.tier: self.sums[spec.tier] if spec.tier in event.kept else {} for spec in event.tiers}
                 self._observed = {spec.tier for spec in event.tiers if spec.control == "observed"}
+                self.haunted = {
+                    spec.tier: {slot for slot in self.haunted.get(spec.tier, ()) if slot < spec.capacity}
+                    for spec in event.tiers
+                }
+            case Allocated():
+                self._check_quiet(event.tier, to_slots(event.slots))
             case Registered():
                 self._add(event.tier, _pairs(event.keys, event.parent), dict(event.existing))
             case TransferStarted():
+                self._check_quiet(event.tier, to_slots(event.slots))
+                self.haunted[event.tier].update(to_slots(event.slots))
                 keys = unpack_keys(event.keys)
                 known = [self.sums[event.source].get(key, "") for key in keys]
                 assert unpack_checksums(event.checksums, len(keys)) == known
@@ -52,9 +63,12 @@ class BlockBook:
                 blocks = [self._arriving[event.transfer].pop(slot) for slot in to_slots(event.slots)]
                 self._add(event.tier, blocks, dict(event.existing))
                 self._note_sums(event, [key for key, _ in blocks])
+                self.haunted[event.tier].difference_update(to_slots(event.slots))
             case Evicted():
                 self._remove(event)
-            case TransferFailed() | _:
+            case TransferFailed() if event.stopped:
+                self.haunted[event.tier].difference_update(to_slots(event.slots))
+            case _:
                 pass
 
     def found(self, keys: list[str]) -> list[tuple[TierName, int]]:
@@ -68,6 +82,11 @@ class BlockBook:
             if at > start:
                 found.append((tier, at - start))
         return found
+
+    def _check_quiet(self, tier: TierName, slots: list[int]) -> None:
+        assert self.haunted.get(tier, set()).isdisjoint(slots), (
+            f"{tier}: slots are given away to which a mover may still write"
+        )
 
     def _add(self, tier: TierName, blocks: list[tuple[str, str]], existing: dict[int, int]) -> None:
         parents = self.parents[tier]

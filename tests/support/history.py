@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from kvbm_events.schema import CHECKSUM_DIGITS, ROOT, AnyEvent, TierName, TierSpec, to_slots
+from kvbm_events.schema import CHECKSUM_DIGITS, ROOT, AnyEvent, Contents, TierName, TierSpec, to_slots
 from kvbm_events.schema.errors import RefusedError
-from kvbm_statemachine import POLICIES, State, check_integrity, decide, digest, evolve, from_bytes, to_bytes
+from kvbm_statemachine import POLICIES, SlotState, State, check_integrity, decide, digest, evolve, from_bytes, to_bytes
 from kvbm_statemachine.policies import Victims
 from support.block_book import BlockBook, evictable, held_slots
 from support.chained_keys import key_at, prefix
@@ -33,6 +33,7 @@ Path = tuple[int, ...]
 paths = st.lists(st.sampled_from([0, 0, 0, 1]), min_size=1, max_size=6).map(tuple)
 picks = st.integers(0, 11)
 requests = st.sampled_from(["r0", "r1", "r2"])
+contents = st.sampled_from(["x", "y"])
 fates = st.sampled_from(["kept", "kept", "dropped"])
 
 
@@ -156,6 +157,26 @@ class History(RuleBasedStateMachine):
         keys = self._path_in(name, pick)[-1:] + self._path_in(name, more)[-1:]
         self._command(decide.evict, name, keys, reason=reason, actor="a")
 
+    @rule(rank=st.integers(0, 1), pick=picks, names=st.tuples(contents, contents))
+    def attach(self, rank: int, pick: int, names: tuple[str, str]) -> None:
+        """A rank's memory of one tier or two comes: blocks of other contents are gone, and the others stay."""
+        tiers = list(dict.fromkeys([self._tier(pick), self._tier(pick + 1)]))
+        told = [Contents(tier=tier, name=name) for tier, name in zip(tiers, names, strict=False)]
+        before = {tier: (self.state.tiers[tier].contents.get(rank), dict(self.book.parents[tier])) for tier in tiers}
+        self._command(decide.attach, rank=rank, holder="w", contents=told)
+        for each in told:
+            name, blocks = before[each.tier]
+            stays = self.state.tiers[each.tier].observed or name in {each.name, None}
+            assert self.book.parents[each.tier] == (blocks if stays else {})
+            assert self.state.tiers[each.tier].contents[rank] == each.name
+
+    @rule(pick=picks)
+    def free_quarantined(self, pick: int) -> None:
+        name = self._tier(pick)
+        count = self.state.tiers[name].counts()["quarantined"]
+        assert self._command(decide.free_quarantined, [name], actor="a") == count
+        assert self.state.tiers[name].counts()["quarantined"] == 0
+
     @rule(change=st.sampled_from(["", "", "lost", "policy", "policy", "capacity", "tiers"]), pick=picks, requests=fates)
     def reopen(self, change: str, pick: int, requests: str) -> None:
         """A new epoch that keeps what it can."""
@@ -192,6 +213,8 @@ class History(RuleBasedStateMachine):
         for name, tier in self.state.tiers.items():
             sums = {key: tier.checksums.of([slot]) for key, slot in tier.lineage.index.items()}
             assert {key: each for key, each in sums.items() if each} == self.book.sums[name]
+            states = [SlotState(tier.slots.states[slot]) for slot in self.book.haunted[name]]
+            assert set(states) <= {SlotState.ALLOCATED, SlotState.QUARANTINED}
 
     @invariant()
     def folds_alike(self) -> None:

@@ -81,6 +81,13 @@ def _evict(history: History, chance: Random) -> None:
     history.evict(_pick(chance), _pick(chance), _pick(chance), chance.choice(("operator", "corrupt", "corrupt")))
 
 
+def _attach(history: History, chance: Random) -> None:
+    if chance.random() < 0.2:
+        names = chance.choice("xy"), chance.choice("xy")
+        history.attach(chance.randrange(2), _pick(chance), names)
+        history.free_quarantined(_pick(chance))
+
+
 def _reopen(history: History, chance: Random) -> None:
     if chance.random() < 0.3:
         change = chance.choice(("", "lost", "policy", "capacity"))
@@ -89,4 +96,5 @@ def _reopen(history: History, chance: Random) -> None:
 
 _STEPS: tuple[Step, ...] = (
     _serve, _serve, _serve, _allocate, _register, _release, _transfer, _transfer, _settle, _settle, _evict, _reopen,
+    _attach,
 )  # fmt: skip

@@ -9,6 +9,8 @@ from kvbm_events.schema import (
     TIERS,
     Allocated,
     AnyEvent,
+    Attached,
+    Contents,
     Evicted,
     Found,
     Matched,
@@ -64,11 +66,19 @@ def _started(cls) -> st.SearchStrategy[AnyEvent]:
 
 
 def _failed(cls) -> st.SearchStrategy[AnyEvent]:
-    return st.builds(cls, **HEAD, transfer=NAMES, tier=TIER_NAMES, slots=RUNS, reason=TEXT, stopped=st.booleans())
+    return st.builds(
+        cls, **HEAD, transfer=NAMES, tier=TIER_NAMES, slots=RUNS, reason=TEXT, stopped=st.booleans(), actor=TEXT
+    )
 
 
 _specs = st.builds(TierSpec, tier=TIER_NAMES, capacity=COUNTS, policy=NAMES, seen_min=COUNTS, priority_min=COUNTS)
 _found = st.builds(Found, tier=TIER_NAMES, blocks=COUNTS, last=KEYS)
+_contents = st.lists(
+    st.builds(Contents, tier=TIER_NAMES, name=st.text(min_size=1, max_size=20), why=TEXT),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda each: each.tier,
+)
 _missed = st.integers(0, 6).flatmap(packed)
 
 BY_TYPE: dict[type, st.SearchStrategy[AnyEvent]] = {
@@ -81,6 +91,7 @@ BY_TYPE: dict[type, st.SearchStrategy[AnyEvent]] = {
         kept=st.lists(TIER_NAMES, max_size=3),
         requests=st.sampled_from(["kept", "dropped"]),
     ),
+    Attached: st.builds(Attached, **HEAD, rank=COUNTS, holder=TEXT, contents=_contents),
     Allocated: st.builds(Allocated, **HEAD, tier=TIER_NAMES, request=TEXT, slots=RUNS, priority=COUNTS),
     Registered: _with_keys(Registered, request=TEXT, parent=PARENTS, existing=EXISTING),
     Matched: st.builds(

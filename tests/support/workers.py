@@ -7,6 +7,7 @@ import mmap
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,7 +16,7 @@ import msgspec
 
 from kvbm_events.codec import decode
 from kvbm_events.jetstream import JetStreamLog
-from kvbm_events.schema import AnyEvent, TierSpec, TransferFailed
+from kvbm_events.schema import AnyEvent, TierName, TierSpec, TransferFailed
 from kvbm_nats.manager import BlockManager
 from kvbm_nats.options import Options
 from kvbm_nats.workers import WorkerMover, WorkerOptions
@@ -36,20 +37,24 @@ HEARTBEAT_S = 0.1
 TIMEOUT_S = 30.0
 
 
-def held_tiers(tiers: Sequence[TierSpec] = TIERS) -> tuple[HeldTier, ...]:
-    """What the workers here have in their memory."""
-    return tuple(HeldTier(tier=spec.tier, capacity=spec.capacity) for spec in tiers)
+def held_tiers(contents: str, tiers: Sequence[TierSpec] = TIERS) -> tuple[HeldTier, ...]:
+    """What the workers here have in their memory, and its name."""
+    return tuple(HeldTier(tier=spec.tier, capacity=spec.capacity, contents=contents) for spec in tiers)
 
 
 class StepMover(MemoryMover):
     """Copies in two steps, each when it is let: what was submitted, and what was copied but not reported, waits.
 
     :ivar submitted: transfers that were taken, in their order, one for each time
+    :ivar contents: names its memory
     """
+
+    _made = count()
 
     def __init__(self, *, may_copy: bool = True, may_report: bool = True) -> None:
         super().__init__(CAPACITIES, block_bytes=BLOCK_BYTES)
         self.submitted: list[str] = []
+        self.contents = f"memory {next(self._made)}"
         self._may_copy, self._may_report = may_copy, may_report
         self._held: list[Job] = []
         self._changed = threading.Condition()
@@ -78,10 +83,14 @@ class StepMover(MemoryMover):
 
 
 class FileMover(MemoryMover):
-    """Tiers as files that outlive their process, so that another one can see what was written."""
+    """Tiers as files that outlive their process, so that another one can see what was written.
+
+    :ivar contents: names them
+    """
 
     def __init__(self, folder: str) -> None:
         super().__init__(CAPACITIES, block_bytes=BLOCK_BYTES)
+        self.contents = Path(folder).name
         for tier, capacity in CAPACITIES.items():
             with (Path(folder) / tier).open("a+b") as file:
                 file.truncate(capacity * BLOCK_BYTES)
@@ -126,7 +135,13 @@ class Site:
             owner.close()
 
     def open(
-        self, *, ranks: int = 1, dead_after_s: float = DEAD_AFTER_S, namespace: str = NAMESPACE, **options: float
+        self,
+        *,
+        ranks: int = 1,
+        dead_after_s: float = DEAD_AFTER_S,
+        namespace: str = NAMESPACE,
+        keep: Sequence[TierName] | None = None,
+        **options: float,
     ) -> BlockManager:
         """The next owner."""
         self.mover = WorkerMover.connect(
@@ -136,13 +151,13 @@ class Site:
             ranks=ranks,
             options=WorkerOptions(dead_after_s=dead_after_s),
         )
-        keep = [spec.tier for spec in self._tiers] if namespace == NAMESPACE else ()
+        kept = [spec.tier for spec in self._tiers] if keep is None else keep
         owner = BlockManager.open(
             self.url,
             self.instance,
             namespace=namespace,
             tiers=self._tiers,
-            keep=keep,
+            keep=kept if namespace == NAMESPACE else (),
             mover=self.mover,
             options=Options(**options),
         )
@@ -157,7 +172,7 @@ class Site:
 
     def work(
         self,
-        mover: MemoryMover | None = None,
+        mover: StepMover | None = None,
         *,
         rank: int = 0,
         ranks: int = 1,
@@ -166,15 +181,16 @@ class Site:
         ready: bool = True,
     ) -> Worker:
         """A worker in threads of this process."""
+        mover = mover or StepMover()
         plan = WorkerPlan(
             instance=self.instance,
             namespace=namespace,
             rank=rank,
             ranks=ranks,
-            tiers=held_tiers(),
+            tiers=held_tiers(mover.contents),
         )
         habits = Habits(heartbeat_s=HEARTBEAT_S, stop_timeout_s=2.0, in_flight_max=in_flight_max, lock_folder=LOCKS)
-        worker = Worker(self.url, plan, mover or StepMover(), habits)
+        worker = Worker(self.url, plan, mover, habits)
         worker.start()
         self._workers.append(worker)
         if ready:

@@ -1,15 +1,18 @@
 """What objects are called, whose they are, and what is known of them when a bucket is opened again."""
 
 import json
+import os
 import sys
+import traceback
 
 import pytest
 
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_tiers import Layout, Medium, preset
-from kvbm_tiers.errors import ObstoreUnavailable, StoreDamaged, StoreUnavailable
+from kvbm_tiers.errors import ObjectFailed, ObstoreUnavailable, StoreDamaged, StoreUnavailable
 from kvbm_tiers.memory import anonymous
 from kvbm_tiers.objects import Names, Place, find_blocks, open_client
+from kvbm_tiers.slicing import Slice
 from support.movers import key_of, open_bucket
 from support.object_servers import BUCKET, SECRET
 
@@ -17,15 +20,16 @@ TINY = preset("tiny")
 KEY = "0123456789abcdef" * 2
 
 
-def names(**more):
-    fields = {"prefix": "a/b", "namespace": "m=1", "layout": TINY, "instance": "one", **more}
-    return Names.of(
-        fields.pop("prefix"), fields.pop("namespace"), fields.pop("layout"), fields.pop("instance"), **fields
-    )
+def names(*, prefix="a/b", namespace="m=1", layout=TINY, instance="one"):
+    return Names.of(prefix, namespace, layout, instance)
+
+
+def of_rank(rank, ranks):
+    return TINY.slice(Slice.of_rank(rank, ranks))
 
 
 def test_a_name_has_what_must_agree_then_the_block_then_its_writer():
-    name = names(rank=1, ranks=2).of_block(KEY)
+    name = names(layout=of_rank(1, 2)).of_block(KEY)
     prefix, fingerprint, rest = name[:4], name[4:36], name[36:]
     assert prefix == "a/b/"
     assert set(fingerprint) <= set("0123456789abcdef")
@@ -33,7 +37,7 @@ def test_a_name_has_what_must_agree_then_the_block_then_its_writer():
 
 
 def test_a_name_is_for_ever():
-    assert names().of_block(KEY) == f"a/b/ed055817602fb50d9e0847b626213a6a/0of1/{KEY}/one"
+    assert names().of_block(KEY) == f"a/b/0193d27fc14e9312183e3db2a89fbf0a/0of1/{KEY}/one"
 
 
 @pytest.mark.parametrize(
@@ -41,8 +45,8 @@ def test_a_name_is_for_ever():
     [
         {"namespace": "m=2"},
         {"layout": Layout(groups=TINY.groups[:2])},
-        {"rank": 1, "ranks": 2},
-        {"ranks": 2},
+        {"layout": of_rank(1, 2)},
+        {"layout": of_rank(0, 2)},
         {"prefix": "a"},
         {"prefix": ""},
     ],
@@ -63,7 +67,7 @@ def test_what_is_no_block_is_told(rest):
     assert names().parse(f"{names().folder}/{rest}") is None
 
 
-@pytest.mark.parametrize("prefix", ["a//b", "a/../b", "./a", "x" * 1000])
+@pytest.mark.parametrize("prefix", ["a//b", "a/../b", "./a", "a b", "a/ü", "a%2fb", "x" * 1000])
 def test_a_prefix_that_cannot_be_is_refused(prefix):
     with pytest.raises(InvalidCommand, match="prefix"):
         names(prefix=prefix)
@@ -88,6 +92,14 @@ def test_a_url_that_is_no_bucket_is_refused_and_its_secrets_are_not_told(url, wh
     with pytest.raises(InvalidCommand, match=why) as refused:
         Place.of(Medium.parse(url))
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket", "az://container"])
+def test_without_credentials_nobody_is_asked(monkeypatch, url):
+    for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_"))]:
+        monkeypatch.delenv(name)
+    with pytest.raises(InvalidCommand, match="the environment has no credentials"):
+        open_client(Place.of(Medium.parse(url)))
 
 
 def test_only_g4_lies_in_object_storage(s3):
@@ -139,6 +151,15 @@ def test_a_bucket_that_is_not_there_is_named(s3):
     s3.kill()
     with pytest.raises(StoreUnavailable, match="no connection"):
         open_bucket(s3.url("p"), TINY)
+
+
+def test_an_error_has_nothing_behind_it_that_a_traceback_would_show(s3):
+    bucket = open_bucket(s3.url(), TINY)
+    bucket.assign([0], [KEY])
+    with pytest.raises(ObjectFailed) as failed:
+        bucket.read(0, anonymous(TINY.slot_bytes))
+    assert s3.endpoint not in "".join(traceback.format_exception(failed.value))
+    bucket.close()
 
 
 def test_without_obstore_it_says_how_to_install_it(s3, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 
 from kvbm_events.schema import TierSpec
 from kvbm_events.schema.errors import InvalidCommand, NamespaceMismatch
-from kvbm_tiers import Medium, Stack, in_folder, preset
+from kvbm_tiers import CpuDevice, Medium, Stack, in_folder, preset
 from kvbm_tiers.errors import StoreBusy
 
 PLAN = {"g1": 4, "g2": 8, "g3": 16}
@@ -32,6 +32,11 @@ def test_a_new_one_starts_empty_and_its_files_are_where_they_were_asked_for(open
     assert (tmp_path / "disk" / "g3.slab").exists()
 
 
+def test_an_engine_brings_its_own_device_memory(open_stack):
+    device = CpuDevice(preset("tiny"), PLAN["g1"])
+    assert open_stack(device=device).stores["g1"] is device
+
+
 def test_what_survives_is_kept_and_g1_is_not(open_stack):
     open_stack().close()
     assert open_stack().kept == ["g2", "g3"]
@@ -47,6 +52,24 @@ def test_a_tier_of_another_size_starts_empty(open_stack):
 def test_a_reset_keeps_nothing(open_stack):
     open_stack().close()
     assert open_stack(namespace="n=2", reset=True).kept == []
+
+
+def names(stack):
+    (memory,) = stack.mover.memories()
+    assert stack.mover.memories() == [], "told once"
+    return {each.tier: each.name for each in memory.contents}
+
+
+def test_its_mover_tells_what_is_in_the_stores_by_a_name_that_lives_as_long_as_that(open_stack):
+    stack = open_stack()
+    first = names(stack)
+    stack.close()
+    stack = open_stack({**PLAN, "g2": 9})
+    second = names(stack)
+    assert first.keys() == second.keys() == PLAN.keys()
+    assert [tier for tier in PLAN if first[tier] == second[tier]] == ["g3"]
+    stack.close()
+    assert not set(names(open_stack(reset=True)).values()) & {*first.values(), *second.values()}
 
 
 def test_what_cannot_be_opened_leaves_nothing_open(open_stack):

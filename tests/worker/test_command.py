@@ -4,8 +4,12 @@ import asyncio
 
 import pytest
 
+from kvbm_events.codec import decode
+from kvbm_events.jetstream import JetStreamLog
+from kvbm_events.schema import Attached, Evicted
 from kvbm_nats.publisher import Publisher
 from support.chained_keys import prefix
+from support.samples import read_all
 from support.service import ServiceProcess, WorkerCommand
 
 pytestmark = pytest.mark.usefixtures("commands")
@@ -23,6 +27,18 @@ async def over(kv):
     async with asyncio.timeout(30):
         while (await kv.status()).transfers:  # each answer comes with a turn of the owner's
             pass
+
+
+async def events_of(url, instance):
+    log = await JetStreamLog.connect(url)
+    try:
+        return [decode(entry.data) for entry in await read_all(log, instance)]
+    finally:
+        await log.close()
+
+
+async def evicted(url, instance):
+    return [event for event in await events_of(url, instance) if isinstance(event, Evicted)]
 
 
 def damage(path):
@@ -51,15 +67,17 @@ async def test_blocks_go_down_and_up_through_two_workers(nats_url, instance):
     assert await service.terminate() == 0
 
 
-async def test_a_killed_worker_is_replaced_under_a_running_service(nats_url, instance):
+async def test_a_killed_worker_is_replaced_under_a_running_service(nats_url, instance, tmp_path):
+    memory = f"--folder={tmp_path}", "--layout=tiny"
     service = await ServiceProcess(nats_url, instance, workers=1).start()
-    worker = await WorkerCommand(nats_url, instance).start()
+    worker = await WorkerCommand(nats_url, instance, *memory).start()
     async with await Publisher.connect(nats_url, instance) as kv:
         for round_ in range(3):
             keys = prefix([round_, *range(5)])
             await store(kv, f"a{round_}", keys)
+            await over(kv)
             await worker.kill()
-            worker = await WorkerCommand(nats_url, instance).start()
+            worker = await WorkerCommand(nats_url, instance, *memory).start()
             assert await bring_back(kv, f"b{round_}", keys) == 6
     assert await worker.terminate() == 0
     assert await service.terminate() == 0
@@ -97,6 +115,53 @@ async def test_what_is_in_a_folder_survives_the_worker_and_comes_up_unharmed(nat
         assert (await kv.match("d", KEYS)).hits == [], "what is corrupt is evicted"
     assert await worker.terminate() == 0
     assert await service.terminate() == 0
+
+
+async def test_memory_that_goes_with_its_worker_is_known_to_be_gone(nats_url, instance):
+    service = await ServiceProcess(nats_url, instance, workers=1).start()
+    worker = await WorkerCommand(nats_url, instance).start()
+    async with await Publisher.connect(nats_url, instance) as kv:
+        await store(kv, "a", KEYS)
+        await over(kv)
+        await worker.kill()
+        assert [tier.registered for tier in (await kv.status()).tiers] == [6, 6], "nobody has told of a loss yet"
+        worker = await WorkerCommand(nats_url, instance).start()
+        assert (await kv.match("b", KEYS)).hits == []
+        assert [tier.registered for tier in (await kv.status()).tiers] == [0, 0]
+        await store(kv, "c", KEYS)
+        assert await bring_back(kv, "d", KEYS) == 6
+    assert await worker.terminate() == 0
+    assert await service.terminate() == 0
+    assert {(e.reason, e.actor.split()[0]) for e in await evicted(nats_url, instance)} == {
+        ("reset", "worker"),
+        ("operator", "operator"),
+    }
+
+
+async def test_a_file_that_was_lost_is_told_when_its_worker_comes_back(nats_url, instance, tmp_path):
+    """Over a restart of everything: the log knows whose bytes its blocks were."""
+    memory = f"--folder={tmp_path}", "--layout=tiny"
+    service = await ServiceProcess(nats_url, instance, workers=1).start()
+    worker = await WorkerCommand(nats_url, instance, *memory).start()
+    async with await Publisher.connect(nats_url, instance) as kv:
+        await store(kv, "a", KEYS)
+        await over(kv)
+    await worker.kill()
+    await service.kill()
+    for file in tmp_path.glob("g2.arena*"):
+        file.unlink()
+    service = await ServiceProcess(nats_url, instance, workers=1).start()
+    worker = await WorkerCommand(nats_url, instance, *memory).start()
+    async with await Publisher.connect(nats_url, instance) as kv:
+        assert (await kv.match("b", KEYS)).hits == []
+    assert await worker.terminate() == 0
+    assert await service.terminate() == 0
+    events = await events_of(nats_url, instance)
+    last = [event for event in events if isinstance(event, Attached)][-1]
+    assert {each.tier: each.why for each in last.contents}["g2"] == "it is new"
+    assert [e.tier for e in events if isinstance(e, Evicted)] == ["g1", "g2"]
+    await service.hear("")
+    assert sum('"a tier was reset"' in line for line in service.said) == 2
 
 
 async def test_a_worker_of_another_namespace_ends_with_2_and_says_why(nats_url, instance):

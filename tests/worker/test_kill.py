@@ -163,6 +163,25 @@ def test_an_owner_that_comes_back_learns_when_the_slots_are_quiet(site, tmp_path
             check_next(site, owner, memory)
 
 
+def test_a_tier_that_starts_empty_gives_nobody_the_slots_that_a_worker_is_still_to_write(site, tmp_path, memory):
+    with WorkerProcess(site.url, site.instance, tmp_path, steps="copy") as worker:
+        with site.open() as owner:
+            worker.hear("ready")
+            site.offload(owner, memory=memory)
+            worker.hear("submitted")
+        with site.open(keep=["g1"]) as owner:
+            assert owner.status().tiers[1].quarantined == 4
+            keys, _ = site.offload(owner, memory=memory)
+            assert site.failures(owner) == [], "what was open ended with its tier, and is told when it is quiet"
+            for _ in range(2):  # what is to be written late is, and then what is new
+                worker.go_on()
+            pump_until(owner, lambda: found_below(owner, keys) == 4)
+            settle(owner)
+            assert wrong_blocks(owner, memory) == []
+            worker.go_on()
+            check_next(site, owner, memory)
+
+
 def test_two_ranks_and_one_of_them_dies(site, tmp_path):
     folders = [tmp_path / name for name in ("a", "b")]
     for folder in folders:

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from msgspec import structs
 from xxhash import xxh3_64_hexdigest
 
+from kvbm_events.schema import Contents
 from kvbm_nats.workers import Ledger
 from kvbm_tiers import CORRUPT, Job
-from kvbm_tiers.reports import Heartbeat, Hello, OpenQuestion, Reported
+from kvbm_tiers.reports import Heartbeat, HeldTier, Hello, OpenQuestion, Reported
 
 NAMESPACE = "n=1"
 DEAD_AFTER_S = 5.0
@@ -50,12 +51,45 @@ def book(ranks=1, *, left=None, say_hello=True):
     ledger.begin(1, left or {})
     for rank in range(ranks if say_hello else 0):
         ledger.hear(rank, hello(rank=rank, ranks=ranks), 0)
+    ledger.memories()
     return ledger
 
 
 def told(ledger):
-    """What the owner is told, a block at a time."""
-    return [(r.transfer, slot, r.reason, r.stopped) for r in ledger.take() for slot in r.slots]
+    """What the owner is told, a block at a time; the memory between it is passed over."""
+    news = []
+    while ledger.has_news:
+        ledger.memories()
+        news += [(r.transfer, slot, r.reason, r.stopped) for r in ledger.take() for slot in r.slots]
+    return news
+
+
+def test_memory_is_told_once_and_in_its_turn_among_the_reports():
+    ledger = book()
+    ledger.submit(job(1, [4, 5]))
+    ledger.hear(0, good([4]), 1)
+    tiers = [HeldTier(tier="g2", capacity=8, contents="x", why="it is new"), HeldTier(tier="g1", capacity=8)]
+    ledger.answer(OpenQuestion(epoch=1, hello=hello("b", tiers=tiers)), 2)
+    ledger.hear(0, hello("b", tiers=tiers), 2)
+    ledger.hear(0, good([5], incarnation="b"), 3)
+    assert ledger.memories() == []
+    assert [list(report.slots) for report in ledger.take()] == [[4]]
+    assert ledger.take() == []
+    (memory,) = ledger.memories()
+    assert (memory.rank, memory.holder) == (0, "worker b")
+    assert list(memory.contents) == [
+        Contents(tier="g2", name="x", why="it is new"), Contents(tier="g1", name="b")
+    ]  # fmt: skip
+    assert [list(report.slots) for report in ledger.take()] == [[5]]
+    assert not ledger.has_news
+
+
+def test_a_worker_that_is_not_taken_has_no_memory():
+    ledger = book(say_hello=False)
+    ledger.hear(0, hello("b", namespace="n=2"), 1)
+    assert ledger.memories() == []
+    ledger.hear(0, hello("c", tiers=[HeldTier(tier="g2", capacity=8)]), 1)
+    assert [memory.holder for memory in ledger.memories()] == ["worker c"]
 
 
 def test_one_rank_is_told_as_it_said():

@@ -55,13 +55,15 @@ def test_two_ranks_move_their_slices(site):
 
 
 def test_a_worker_may_come_before_its_owner_and_after_its_jobs(site):
-    worker = site.work(ready=False)
+    first = StepMover()
+    worker = site.work(first, ready=False)
     with site.open() as owner:
         assert worker.wait_ready(30)
         keys, transfers = site.offload(owner)
         assert owner.settle()
         worker.stop()
     mover = StepMover()
+    mover.contents = first.contents
     with site.open() as owner:
         keys, transfers = site.offload(owner)
         owner.flush()

@@ -7,7 +7,7 @@ from kvbm_tiers.layout import Group, Layout
 from kvbm_tiers.medium import Media, Medium, in_folder, parse_media
 from kvbm_tiers.memory_mover import MemoryMover
 from kvbm_tiers.meter import Meter, Traffic
-from kvbm_tiers.mover import CORRUPT, GONE, OBJECT_TIER, OWNER_RESTARTED, Deletion, Job, Mover, Report, loss
+from kvbm_tiers.mover import CORRUPT, GONE, OBJECT_TIER, OWNER_RESTARTED, Deletion, Job, Memory, Mover, Report, loss
 from kvbm_tiers.nixl_object_mover import NixlObjectMover
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.objects import Bucket
@@ -34,6 +34,7 @@ __all__ = [
     "Layout",
     "Media",
     "Medium",
+    "Memory",
     "MemoryMover",
     "Meter",
     "Mover",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from kvbm_events.schema import TierName
 from kvbm_tiers.job_book import JobBook
-from kvbm_tiers.mover import Deletion, Job, Report
+from kvbm_tiers.mover import Deletion, Job, Memory, Report
 from kvbm_tiers.objects.bucket import Bucket
 from kvbm_tiers.store import Store
 
@@ -21,6 +21,10 @@ class Booked:
     def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:  # noqa: ARG002 - what it moved ended with its process
         """See `Mover.begin`."""
         return True
+
+    def memories(self) -> list[Memory]:
+        """See `Mover.memories`. Who made the stores knows of them."""
+        return []
 
     def poll(self) -> list[Report]:
         """See `Mover.poll`."""

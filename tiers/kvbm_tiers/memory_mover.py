@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from xxhash import xxh3_64_hexdigest
 
 from kvbm_events.schema import TierName
-from kvbm_tiers.mover import CORRUPT, Deletion, Job, Report
+from kvbm_tiers.mover import CORRUPT, Deletion, Job, Memory, Report
 
 
 class MemoryMover:
@@ -29,6 +29,10 @@ class MemoryMover:
     def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:  # noqa: ARG002 - what it moved ended with its process
         """See `Mover.begin`."""
         return True
+
+    def memories(self) -> list[Memory]:
+        """See `Mover.memories`."""
+        return []
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from kvbm_events.schema import TierName
-from kvbm_tiers.mover import Deletion, Job, Mover, Report
+from kvbm_tiers.mover import Deletion, Job, Memory, Mover, Report
 
 Path = tuple[TierName, TierName]
 """From which tier, to which."""
@@ -49,6 +49,10 @@ class Meter:
     def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:
         """See `Mover.begin`."""
         return self._mover.begin(epoch, left)
+
+    def memories(self) -> list[Memory]:
+        """See `Mover.memories`."""
+        return self._mover.memories()
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from kvbm_events.schema import (
     LOST,
+    Contents,
     Evicted,
     EvictReason,
     TierName,
@@ -122,6 +123,19 @@ class Report(Struct, frozen=True, kw_only=True):
     checksums: str = ""
 
 
+class Memory(Struct, frozen=True, kw_only=True):
+    """A rank's memory that a mover moves blocks in.
+
+    :ivar rank: which slice of every block it has
+    :ivar holder: who has it, for people
+    :ivar contents: what is in its tiers, each once
+    """
+
+    rank: int
+    holder: str
+    contents: Sequence[Contents]
+
+
 class Mover(Protocol):
     """Copies blocks. Called from the owner's thread, and never blocks it."""
 
@@ -134,6 +148,13 @@ class Mover(Protocol):
 
         Returns:
             Whether nothing writes to these slots any more. If that is not known, reports that say `stopped` follow.
+        """
+        ...
+
+    def memories(self) -> list[Memory]:
+        """Memory that came since the last call; none of a mover whose blocks nobody else would know of.
+
+        Look here before each poll: what it reports then is of no memory that came later.
         """
         ...
 

@@ -14,6 +14,7 @@ from kvbm_events.jetstream.claim import claim
 from kvbm_events.jetstream.connection import Connection
 from kvbm_events.jetstream.options import STREAM, Options
 from kvbm_events.jetstream.outbox import Outbox
+from kvbm_events.jetstream.presence import is_owned
 from kvbm_events.jetstream.publisher import JetStreamWriter
 from kvbm_events.jetstream.reader import Reader
 from kvbm_events.jetstream.seek import Start, seek
@@ -100,6 +101,15 @@ class JetStreamLog:
         """`(epoch, n)` of the instance's last entry, of whoever wrote it; None where there is none."""
         last = await self._api.message(STREAM, last_by_subj=events_of(instance))
         return parse_message_id(last.headers.get(MESSAGE_ID, "")) if last else None
+
+    async def is_owned(self, instance: str) -> bool:
+        """Whether an owner of the instance lives: it answers, and nobody has claimed the instance since.
+
+        Raises:
+            LogUnavailable: as it says.
+        """
+        last = await self.last_place(instance)
+        return last is not None and await is_owned(self._connection, instance, last[0])
 
     async def position(self, seq: int) -> Position | None:
         """See `Log.position`."""

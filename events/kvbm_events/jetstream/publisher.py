@@ -31,6 +31,7 @@ from kvbm_events.jetstream.api import (
 )
 from kvbm_events.jetstream.connection import RETRY_PAUSE_S
 from kvbm_events.jetstream.outbox import Outbox
+from kvbm_events.jetstream.presence import Presence
 from kvbm_events.jetstream.resend import Evidence, gather
 from kvbm_events.jetstream.wire import Fence, Outgoing, read_ack, send
 from kvbm_events.log import check_order
@@ -66,6 +67,7 @@ class JetStreamWriter:
         self._attempt = 0
         self._again_n = opened.n
         self._failure: LogError | None = None
+        self._presence = Presence(self._connection, instance, opened.epoch, lambda: self._failure is None)
         self._loop = asyncio.get_running_loop()
         self._moved_at = self._loop.time()
         self._changed, self._wake, self._doubt = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -81,6 +83,7 @@ class JetStreamWriter:
             self._subscription = await self._connection.nc.subscribe(f"{self._inbox}.*.*", cb=self._on_ack)
         except (NatsError, OSError) as error:
             raise self._connection.unavailable(str(error)) from error
+        await self._presence.start()
         self._unwatch = self._connection.watch(self._on_connection)
         self._tasks = [self._loop.create_task(work()) for work in (self._send, self._resolve_doubts)]
         for task in self._tasks:
@@ -122,6 +125,7 @@ class JetStreamWriter:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._presence.stop()
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             with contextlib.suppress(NatsError, OSError):

@@ -26,7 +26,7 @@ MAX_MISSED = 8192
 """The most missed keys that one `Matched` names (256 KiB); `unnamed` counts the others."""
 
 EvictReason = Literal["capacity", "ttl", "reset", "corrupt", "operator", "gone"]
-LOST: frozenset[EvictReason] = frozenset({"corrupt", "gone"})
+LOST: frozenset[EvictReason] = frozenset({"corrupt", "gone", "reset"})
 """Reasons of blocks whose bytes are not there any more: they go at once, even while somebody holds them."""
 ReleaseReason = Literal["finished", "aborted", "preempted", "lease_expired", "owner_restarted"]
 Requests = Literal["kept", "dropped"]
@@ -55,6 +55,31 @@ class Opened(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag
     tiers: list[TierSpec]
     kept: list[TierName] = []
     requests: Requests = "dropped"
+
+
+class Contents(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What the memory of a tier has in it, by name: another name, other bytes.
+
+    :ivar name: random, given when the memory started empty
+    :ivar why: why it started empty, or was kept; for people
+    """
+
+    tier: TierName
+    name: str
+    why: str = ""
+
+
+class Attached(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=True):
+    """The memory of a rank is there. Where its contents are others than they were, the blocks of the tier were evicted before.
+
+    :ivar rank: which slice of every block it has
+    :ivar holder: who has it, for people: a tier worker by its incarnation, or a process
+    :ivar contents: of its tiers, each once
+    """
+
+    rank: int
+    holder: str
+    contents: list[Contents]
 
 
 class Allocated(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=True):
@@ -171,6 +196,7 @@ class TransferFailed(Event, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     :ivar slots: the destination slots that failed
     :ivar stopped: whether the mover is known to write there no more; until then the slots are quarantined, and a
         second event with `stopped` sets them free
+    :ivar actor: whose word that is, where it is not the mover's: a person's
     """
 
     transfer: str
@@ -178,6 +204,7 @@ class TransferFailed(Event, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     slots: Runs
     reason: str
     stopped: bool = True
+    actor: str = ""
 
 
 class OffloadStarted(TransferStarted, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=True):
@@ -223,6 +250,7 @@ class Evicted(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, ta
 
 AnyEvent = (
     Opened
+    | Attached
     | Allocated
     | Registered
     | Matched

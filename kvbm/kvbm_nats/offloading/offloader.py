@@ -7,18 +7,23 @@ arrived can be matched once its `…Completed` event is acknowledged; until then
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+
+import structlog
 
 from kvbm_events.schema import CHECKSUM_DIGITS, Evicted, EvictReason, TierName, TransferStarted
 from kvbm_nats.offloading.admission import Admission
 from kvbm_nats.offloading.paths import Paths
 from kvbm_nats.options import Options
-from kvbm_statemachine.decide import Desk, complete_transfer, evict, fail_transfer
+from kvbm_statemachine.decide import Desk, attach, complete_transfer, evict, fail_transfer, free_quarantined
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Transfer
-from kvbm_tiers import OBJECT_TIER, OWNER_RESTARTED, Deletion, Job, Mover, Report, loss
+from kvbm_tiers import OBJECT_TIER, OWNER_RESTARTED, Deletion, Job, Memory, Mover, Report, loss
 
 OVERDUE = "deadline passed"
+RESET = "its memory was reset"
+
+_logger = structlog.get_logger(__name__)
 
 
 class Offloader:
@@ -26,10 +31,13 @@ class Offloader:
 
     :ivar hidden: by tier, keys whose arrival is not acknowledged yet
     :ivar paths: what waits, and starts by itself when there is room
+    :ivar has_news: whether the mover has something to say
     """
 
-    def __init__(self, desk: Desk, mover: Mover, options: Options) -> None:
+    def __init__(self, desk: Desk, mover: Mover, options: Options, changed: Callable[[], None] | None = None) -> None:
+        """Nothing is done before `begin`; `changed` is called, on any thread, when there is something for `pump`."""
         self._desk, self._mover = desk, mover
+        self._changed, self.has_news = changed, True
         self._orders: deque[tuple[int, Job | Deletion]] = deque()
         self._unproven: deque[tuple[int, TierName, list[str]]] = deque()
         self.hidden: dict[TierName, set[str]] = {}
@@ -44,6 +52,7 @@ class Offloader:
     def begin(self) -> None:
         """Fail what owners before left open. Where the mover outlives its owner, the slots stay quarantined at first."""
         state = self._desk.state
+        self._mover.watch(self._on_news)
         left = {transfer.id: [*transfer.open, *transfer.quarantined] for transfer in state.transfers.values()}
         is_quiet = self._mover.begin(state.epoch, left)
         for transfer in [t for t in state.transfers.values() if is_quiet or t.open]:
@@ -60,8 +69,7 @@ class Offloader:
                 self._mover.submit(order)
             else:
                 self._mover.forget(order)
-        for report in self._mover.poll():
-            self._apply(report)
+        self._hear()
         self._fail_overdue()
         self.paths.expire()
         self.paths.start()
@@ -90,6 +98,46 @@ class Offloader:
     def close(self) -> None:
         """Stop the mover."""
         self._mover.close()
+
+    def free_quarantined(self, tiers: Collection[TierName], *, actor: str) -> int:
+        """A person says that nobody writes any more to these tiers' quarantined slots; how many are free now."""
+        doubtful = [transfer for transfer in self._desk.state.transfers.values() if transfer.quarantined]
+        freed = free_quarantined(self._desk, tiers, actor=actor)
+        for transfer in doubtful:
+            self.paths.resolved(transfer)
+        return freed
+
+    def _on_news(self) -> None:
+        """On the mover's thread."""
+        self.has_news = True
+        if self._changed:
+            self._changed()
+
+    def _hear(self) -> None:
+        """Take what the mover has to say, in its order."""
+        self.has_news = False
+        while True:
+            memories = self._mover.memories()
+            for memory in memories:
+                self._attach(memory)
+            reports = self._mover.poll()
+            for report in reports:
+                self._apply(report)
+            if not (memories or reports):
+                return
+
+    def _attach(self, memory: Memory) -> None:
+        """Memory is there. What of it is not what the log has blocks in starts empty, by events."""
+        under_way = [(transfer, len(transfer.open)) for transfer in self._desk.state.transfers.values()]
+        gone = attach(self._desk, rank=memory.rank, holder=memory.holder, contents=memory.contents)
+        for transfer, blocks in under_way:
+            if not transfer.open:
+                self.paths.resolved(transfer, blocks, RESET)
+        why = {each.tier: each.why for each in memory.contents}
+        for tier, blocks in gone.items():
+            _logger.warning(
+                "a tier was reset", tier=tier, rank=memory.rank, holder=memory.holder, blocks=blocks, why=why[tier]
+            )
 
     def _take(self, started: TransferStarted) -> None:
         """The mover gets this job when its event is acknowledged."""

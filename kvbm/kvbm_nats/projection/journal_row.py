@@ -9,6 +9,7 @@ from kvbm_events.log import Entry
 from kvbm_events.schema import (
     Allocated,
     AnyEvent,
+    Attached,
     Evicted,
     Matched,
     OffloadCompleted,
@@ -76,6 +77,7 @@ def _failed(event: TransferFailed) -> Columns:
 
 _COLUMNS: dict[type[AnyEvent], Callable[[Any], Columns]] = {
     Opened: lambda _: (None, None, None, 0, None, None),
+    Attached: lambda _: (None, None, None, 0, None, None),
     Allocated: lambda event: (event.tier, event.request, None, total(event.slots), None, None),
     Registered: lambda event: (event.tier, event.request, None, total(event.slots), None, event.parent),
     Matched: _found,

@@ -99,6 +99,7 @@ class InstanceHost:
             "offload": self._handler(msg.OffloadCall, verbs.offload),
             "onboard": self._handler(msg.OnboardCall, verbs.onboard),
             "evict": self._handler(msg.EvictCall, verbs.evict),
+            "free": self._handler(msg.FreeCall, verbs.free),
             "renew": self._handler(msg.RenewCall, verbs.renew),
             "status": self._status_handler(verbs),
         }

@@ -19,7 +19,7 @@ from kvbm_events.subjects import check_instance
 SERVICE = "kvbm"
 """The name that `nats micro ls` shows."""
 PREFIX = "kvbm.svc"
-Verb = Literal["allocate", "register", "match", "release", "offload", "onboard", "evict", "renew", "status"]
+Verb = Literal["allocate", "register", "match", "release", "offload", "onboard", "evict", "free", "renew", "status"]
 
 MAX_KEYS = 16_384
 """Keys, or slots, of one question: with the rest of it they stay under NATS's default limit of 1 MiB."""
@@ -125,6 +125,13 @@ class EvictCall(Call, frozen=True, kw_only=True):
     actor: Name = "operator"
 
 
+class FreeCall(Call, frozen=True, kw_only=True):
+    """Say that nobody writes any more to the quarantined slots of these tiers."""
+
+    tiers: Annotated[list[TierName], Meta(min_length=1, max_length=4)]
+    actor: Name = "operator"
+
+
 class RenewCall(Call, frozen=True, kw_only=True):
     """Renew the client's lease, and say which requests are its own: after a restart the service does not know."""
 
@@ -193,6 +200,12 @@ class EvictAnswer(Answer, frozen=True, kw_only=True):
     """How many blocks went."""
 
     blocks: int
+
+
+class FreeAnswer(Answer, frozen=True, kw_only=True):
+    """How many slots were freed."""
+
+    slots: int
 
 
 class RenewAnswer(Answer, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ from kvbm_nats.service.messages import (
     Call,
     EvictAnswer,
     EvictCall,
+    FreeAnswer,
+    FreeCall,
     MatchAnswer,
     MatchCall,
     OffloadCall,
@@ -122,6 +124,15 @@ class Verbs:
         def work(manager: BlockManager) -> EvictAnswer:
             blocks = manager.evict(call.keys, tier=call.tier, reason=call.reason, actor=call.actor)
             return EvictAnswer(epoch=manager.state.epoch, n=manager.state.n, blocks=blocks)
+
+        return await self._run(call, work)
+
+    async def free(self, call: FreeCall) -> FreeAnswer:
+        """See `BlockManager.free_quarantined`."""
+
+        def work(manager: BlockManager) -> FreeAnswer:
+            slots = manager.free_quarantined(call.tiers, actor=call.actor)
+            return FreeAnswer(epoch=manager.state.epoch, n=manager.state.n, slots=slots)
 
         return await self._run(call, work)
 

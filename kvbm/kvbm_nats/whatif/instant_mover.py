@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from kvbm_tiers import Deletion, Job, Report
+from kvbm_tiers import Deletion, Job, Memory, Report
 
 
 class InstantMover:
@@ -16,6 +16,10 @@ class InstantMover:
     def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:  # noqa: ARG002 - nothing was left
         """See `Mover.begin`."""
         return True
+
+    def memories(self) -> list[Memory]:
+        """See `Mover.memories`. There is none."""
+        return []
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""

@@ -7,17 +7,22 @@ Rules
 3. A rank that is silent for `dead_after_s` fails what it has open, not stopped; one that ended, stopped.
 4. A report may come before its job (the worker reads the log, too): it waits for it, if it is of a later event than the
    last job. Every other report of an unknown transfer is late, or invented, and is passed over.
+5. A new incarnation's memory is told between the reports that came before it and those that come after it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-from kvbm_events.schema import to_runs, to_slots
+from kvbm_events.schema import Contents, to_runs, to_slots
 from kvbm_nats.workers.rank import Rank
 from kvbm_nats.workers.track import Track
-from kvbm_tiers import OWNER_RESTARTED, Job, Report
+from kvbm_tiers import OWNER_RESTARTED, Job, Memory, Report
 from kvbm_tiers.reports import Hello, Message, OpenAnswer, OpenJob, OpenQuestion, Place, Reported, place_of
+
+News = TypeVar("News", Report, Memory)
 
 EARLY_MAX = 4096
 """Reports that wait for their job."""
@@ -38,7 +43,7 @@ class Ledger:
         self._tracks: dict[str, Track] = {}
         self._last: Place = (0, 0)
         self._early: list[tuple[int, Reported]] = []
-        self._news: list[Report] = []
+        self._news: deque[Report | Memory] = deque()
 
     @property
     def epoch(self) -> int:
@@ -47,7 +52,7 @@ class Ledger:
 
     @property
     def has_news(self) -> bool:
-        """Whether `take` has something to give."""
+        """Whether `take` or `memories` has something to give."""
         return bool(self._news)
 
     def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:
@@ -63,8 +68,18 @@ class Ledger:
         self._add(Track(job.transfer, job.slots, len(self.ranks), checksums=job.checksums))
 
     def take(self) -> list[Report]:
-        """What has become certain since the last time."""
-        news, self._news = self._news, []
+        """What has become certain since the last time, up to memory that was not taken."""
+        return self._next(Report)
+
+    def memories(self) -> list[Memory]:
+        """Memory that came since the last time, up to reports that were not taken."""
+        return self._next(Memory)
+
+    def _next(self, kind: type[News]) -> list[News]:
+        """The news of one kind, up to the first of the other."""
+        news: list[News] = []
+        while self._news and isinstance(self._news[0], kind):
+            news.append(self._news.popleft())  # type: ignore[arg-type] # mypy does not narrow what an index gives
         return news
 
     def hear(self, number: int, message: Message, now_s: float) -> None:
@@ -138,6 +153,7 @@ class Ledger:
         if not rank.welcome(hello):
             return False
         if rank.incarnation != before:
+            self._news.append(_memory_of(hello))
             self._early = [(number, report) for number, report in self._early if number != rank.number]
         return True
 
@@ -170,3 +186,14 @@ class Ledger:
         self._news += news
         if not track.blocks:
             self._tracks.pop(track.transfer, None)
+
+
+def _memory_of(hello: Hello) -> Memory:
+    """A worker's memory; what begins and ends with it has its name."""
+    return Memory(
+        rank=hello.rank,
+        holder=f"worker {hello.incarnation}",
+        contents=[
+            Contents(tier=held.tier, name=held.contents or hello.incarnation, why=held.why) for held in hello.tiers
+        ],
+    )

@@ -22,7 +22,7 @@ from kvbm_events import jetstream
 from kvbm_events.jetstream.api import Api
 from kvbm_events.jetstream.connection import Connection
 from kvbm_nats.workers.ledger import Ledger
-from kvbm_tiers import Deletion, Job, Report
+from kvbm_tiers import Deletion, Job, Memory, Report
 from kvbm_tiers.reports import (
     Hello,
     InvalidReport,
@@ -119,6 +119,11 @@ class WorkerMover:
         with self._lock:
             return self._ledger.begin(epoch, left)
 
+    def memories(self) -> list[Memory]:
+        """See `Mover.memories`: a worker's, from its first word on."""
+        with self._lock:
+            return self._ledger.memories()
+
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
         with self._lock:
@@ -207,6 +212,7 @@ class WorkerMover:
             if question.epoch != self._ledger.epoch:
                 return
             answer = self._ledger.answer(question, self._clock())
+        self._tell_news()  # before the worker goes on: the owner must know its memory first
         with suppress(NatsError):  # the worker asks again
             await message.respond(encode(answer))
 

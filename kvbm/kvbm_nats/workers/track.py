@@ -147,8 +147,12 @@ class _News:
 
 
 def combine(outcomes: Iterable[Outcome]) -> str:
+    """The checksum of a block at whose ranks it went so; none if one of them has none."""
+    return combine_checksums([outcome.checksum for outcome in outcomes])
+
+
+def combine_checksums(sums: Sequence[str]) -> str:
     """The checksum of a block whose slices have these, in the order of their ranks; none if one of them has none."""
-    sums = [outcome.checksum for outcome in outcomes]
     if not all(sums):
         return ""
     return sums[0] if len(sums) == 1 else xxh3_64_hexdigest("".join(sums).encode())

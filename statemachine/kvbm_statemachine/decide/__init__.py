@@ -5,9 +5,10 @@ applied to the state and handed to the sink, in their order. Only the owner deci
 """
 
 from kvbm_statemachine.decide.allocate import allocate, check_room, release
+from kvbm_statemachine.decide.attach import attach, free_quarantined
 from kvbm_statemachine.decide.desk import Desk, check_priority
 from kvbm_statemachine.decide.evict import evict
-from kvbm_statemachine.decide.lookup import Hit, match
+from kvbm_statemachine.decide.lookup import Hit, look, match
 from kvbm_statemachine.decide.opening import plan_opening
 from kvbm_statemachine.decide.register import register
 from kvbm_statemachine.decide.transfer import (
@@ -26,6 +27,7 @@ __all__ = [
     "Desk",
     "Hit",
     "allocate",
+    "attach",
     "check_destination",
     "check_path",
     "check_priority",
@@ -33,6 +35,8 @@ __all__ = [
     "complete_transfer",
     "evict",
     "fail_transfer",
+    "free_quarantined",
+    "look",
     "match",
     "next_batch",
     "offload",

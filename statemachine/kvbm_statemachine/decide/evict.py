@@ -15,12 +15,12 @@ from kvbm_statemachine.tier import Tier
 def evict(desk: Desk, tier: TierName, keys: Sequence[str], *, reason: EvictReason, actor: str) -> int:
     """Evict these blocks and all that stand on them; how many that were. Keys that are not there are passed over.
 
-    Blocks that are corrupt or gone go even while they are held: they cannot be matched any more, and their slots become free when the
-    last holder lets go. Of an observed tier the engine has evicted these blocks and no others, in this order and for
-    whatever reason: that is recorded as it is.
+    Blocks that are lost (corrupt, gone, or their memory was reset) go even while they are held: they cannot be matched any more,
+    and their slots become free when the last holder lets go. Of an observed tier the engine has evicted these blocks and no
+    others, in this order and for whatever reason: that is recorded as it is.
 
     Raises:
-        BlockHeld: a request or transfer uses one of them (unless the reason is corrupt or gone); nothing was evicted.
+        BlockHeld: a request or transfer uses one of them (unless they are lost); nothing was evicted.
         InvalidCommand, UnknownTier: as they say.
     """
     place = desk.state.tier(tier)

@@ -173,11 +173,18 @@ def complete_transfer(
 
 
 def fail_transfer(
-    desk: Desk, transfer_id: str, *, reason: str, slots: Sequence[int] | None = None, stopped: bool = True
+    desk: Desk,
+    transfer_id: str,
+    *,
+    reason: str,
+    slots: Sequence[int] | None = None,
+    stopped: bool = True,
+    actor: str = "",
 ) -> OffloadFailed | OnboardFailed:
     """Say that blocks did not arrive: those in these destination slots, or all that are still under way.
 
     With `stopped` false the slots are quarantined: call again with `stopped` when the mover is known to write no more.
+    `actor` is whose word that is, where it is not the mover's.
 
     Raises:
         UnknownTransfer: it is over, or never was.
@@ -197,6 +204,7 @@ def fail_transfer(
         slots=to_runs(lost),
         reason=reason,
         stopped=stopped,
+        actor=actor,
     )
     desk.emit(event)
     return event

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvbm_events.schema import MAX_CAPACITY, Opened, TierName, TierSpec
+from kvbm_events.schema import MAX_CAPACITY, Opened, TierName, TierSpec, to_runs
 from kvbm_events.schema.errors import IllegalTransition
 from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.policies import POLICIES, make_policy
@@ -23,11 +23,12 @@ def opened(state: State, event: Opened, _columns: Columns | None = None) -> None
             for tier in before.keys() - kept:
                 request.pins.pop(tier, None)
                 request.allocated.pop(tier, None)
-    _cut_transfers(state, kept)
+    tiers: dict[TierName, Tier] = {
+        spec.tier: _reopen(before[spec.tier], spec) if spec.tier in kept else Tier(spec) for spec in event.tiers
+    }
+    _cut_transfers(state, kept, tiers)
     state.namespace = event.namespace
-    state.set_tiers(
-        {spec.tier: _reopen(before[spec.tier], spec) if spec.tier in kept else Tier(spec) for spec in event.tiers}
-    )
+    state.set_tiers(tiers)
 
 
 def _check(state: State, event: Opened) -> None:
@@ -66,13 +67,21 @@ def _drop_request(state: State, name: str) -> None:
             state.tiers[tier].unpin(slot)
 
 
-def _cut_transfers(state: State, kept: set[TierName]) -> None:
-    """A transfer into a tier that starts empty is over; one out of such a tier has nothing to pin any more."""
+def _cut_transfers(state: State, kept: set[TierName], tiers: dict[TierName, Tier]) -> None:
+    """Nothing arrives any more in a tier that starts empty; but a worker that lives on may still write there, so that
+    these slots begin in quarantine. What comes out of such a tier has nothing to pin any more.
+    """
     for transfer in list(state.transfers.values()):
         if transfer.tier not in kept:
-            del state.transfers[transfer.id]
             if transfer.source in kept and transfer.has_source:
                 state.tiers[transfer.source].unpin(transfer.source_slot)
+            transfer.forget_source()
+            tier = tiers.get(transfer.tier)
+            doubtful = transfer.abandon(tier.spec.capacity if tier else 0)
+            if tier and doubtful:
+                tier.slots.move(Step.INHERITED, to_runs(doubtful))
+            else:
+                del state.transfers[transfer.id]
         elif transfer.source not in kept:
             transfer.forget_source()
 

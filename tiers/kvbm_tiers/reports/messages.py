@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from kvbm_events.schema import MAX_BLOCKS, MAX_CAPACITY, Runs, TierName, are_checksums, total
+from kvbm_events.schema import MAX_BLOCKS, MAX_CAPACITY, Runs, TierName, TierSpec, are_checksums, total
 from kvbm_events.schema.errors import KvbmError
 from kvbm_events.subjects import check_instance
+from kvbm_tiers.store import Opening
 
 MAX_RANKS = 4096
 MAX_UNFINISHED = 65_536
@@ -43,11 +44,24 @@ class InvalidReport(KvbmError):
 
 
 class HeldTier(Struct, frozen=True, kw_only=True):
-    """A tier in a worker's memory, in slots; `kept` says whether it still has what a worker before had put there."""
+    """A tier in a worker's memory.
+
+    :ivar capacity: slots
+    :ivar contents: a name of what is in it; empty where it begins and ends with the worker
+    :ivar why: it was kept, or starts empty; for people
+    """
 
     tier: TierName
     capacity: Annotated[int, Meta(ge=1, le=MAX_CAPACITY)]
-    kept: bool = False
+    contents: Annotated[str, Meta(max_length=64)] = ""
+    why: Reason = ""
+
+    @classmethod
+    def of(cls, spec: TierSpec, opening: Opening | None) -> Self:
+        """A tier of a plan, and what became of its memory; without an opening it begins and ends with the worker."""
+        if opening is None:
+            return cls(tier=spec.tier, capacity=spec.capacity)
+        return cls(tier=spec.tier, capacity=spec.capacity, contents=opening.incarnation, why=opening.why)
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag=True):
@@ -151,6 +165,8 @@ def decode_message(subject: str, data: bytes) -> tuple[int, Message]:
         flaw = flaw or _report_flaw(message)
     elif isinstance(message, Hello) and not (message.rank == rank < message.ranks):
         flaw = flaw or f"it is of rank {message.rank} of {message.ranks}"
+    if isinstance(message, Hello):
+        flaw = flaw or _tiers_flaw(message)
     if flaw:
         raise InvalidReport(f"a message on {subject} is damaged", why=flaw)
     return rank, message
@@ -159,10 +175,10 @@ def decode_message(subject: str, data: bytes) -> tuple[int, Message]:
 def decode_question(data: bytes) -> OpenQuestion:
     """What a worker asks. Raises InvalidReport."""
     question = _decode(_question_decoder, data, "worker's question")
-    if question.hello.rank >= question.hello.ranks:
-        raise InvalidReport(
-            "a worker's question is damaged", why=f"rank {question.hello.rank} of {question.hello.ranks}"
-        )
+    hello = question.hello
+    flaw = _tiers_flaw(hello) if hello.rank < hello.ranks else f"rank {hello.rank} of {hello.ranks}"
+    if flaw:
+        raise InvalidReport("a worker's question is damaged", why=flaw)
     return question
 
 
@@ -180,6 +196,10 @@ def _decode(decoder: msgspec.json.Decoder[T], data: bytes, what: str) -> T:
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidReport(f"{len(data)} bytes are no {what}", why=str(error)) from error
+
+
+def _tiers_flaw(hello: Hello) -> str:
+    return "" if len({held.tier for held in hello.tiers}) == len(hello.tiers) else "it has a tier twice"
 
 
 def _report_flaw(report: Reported) -> str:
