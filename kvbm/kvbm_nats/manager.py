@@ -41,7 +41,7 @@ from kvbm_events.schema.errors import Fenced, LogError, LogUnavailable
 from kvbm_nats.log_thread import LogThread
 from kvbm_nats.offloading import Offloader, Ticket
 from kvbm_nats.options import Options
-from kvbm_nats.recovery import Recovered, recover
+from kvbm_nats.recovery import Recovered, recover, save_state
 from kvbm_nats.status import Status, TierStatus
 from kvbm_statemachine import check_integrity, digest_of, evolve, to_bytes
 from kvbm_statemachine.decide import (
@@ -323,24 +323,9 @@ class BlockManager:
     def snapshot(self) -> Snapshot:
         """Write the state to the log's snapshots, true at the very end of the instance's log."""
         self.flush()
-        data = to_bytes(self.state)
-        epoch, n, now_us = self.state.epoch, self.state.n, _now_us()
-
-        async def save(log: Log) -> Snapshot:
-            snapshot = Snapshot(
-                instance=self.instance,
-                epoch=epoch,
-                n=n,
-                seq=await log.last_seq(self.instance),
-                at_us=now_us,
-                digest=digest_of(data),
-                state=data,
-            )
-            await log.save_snapshot(snapshot)
-            return snapshot
-
-        self._snapshot_n = n
-        return self._thread.call(save)
+        self._snapshot_n = self.state.n
+        state, epoch, n = to_bytes(self.state), self.state.epoch, self._snapshot_n
+        return self._thread.call(lambda log: save_state(log, self.instance, epoch, n, state, now_us=_now_us()))
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until every event decided so far is stored. Raises LogUnavailable if that takes too long."""
