@@ -20,13 +20,13 @@ from typing import Any
 os.environ.setdefault("LMCACHE_LOG_LEVEL", "ERROR")
 os.environ.setdefault("LMCACHE_TRACK_USAGE", "false")
 
-import torch  # type: ignore[import-not-found]
-from lmcache.utils import CacheEngineKey  # type: ignore[import-not-found]
-from lmcache.v1.config import LMCacheEngineConfig  # type: ignore[import-not-found]
-from lmcache.v1.memory_management import MemoryFormat  # type: ignore[import-not-found]
-from lmcache.v1.metadata import LMCacheMetadata  # type: ignore[import-not-found]
-from lmcache.v1.storage_backend.local_cpu_backend import LocalCPUBackend  # type: ignore[import-not-found]
-from lmcache.v1.storage_backend.local_disk_backend import LocalDiskBackend  # type: ignore[import-not-found]
+import torch
+from lmcache.utils import CacheEngineKey
+from lmcache.v1.config import LMCacheEngineConfig
+from lmcache.v1.memory_management import MemoryFormat
+from lmcache.v1.metadata import LMCacheMetadata
+from lmcache.v1.storage_backend.local_cpu_backend import LocalCPUBackend
+from lmcache.v1.storage_backend.local_disk_backend import LocalDiskBackend
 
 TOKEN_BYTES = 8 << 10
 """Of two layers, K and V, and 1,024 elements of two bytes."""

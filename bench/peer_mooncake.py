@@ -21,7 +21,7 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 
 from importlib.metadata import version
 
-import mooncake.store  # type: ignore[import-not-found]
+import mooncake.store
 
 PACKAGE = "mooncake-transfer-engine-non-cuda"
 MASTER_PORT, CLIENT_PORT = 51_151, 17_951

@@ -20,6 +20,8 @@ COMMANDS = [
     ["worker"],
     ["fsck"],
     ["quarantine"],
+    ["memory"],
+    ["bridge"],
     ["status"],
     ["project"],
     ["replay"],

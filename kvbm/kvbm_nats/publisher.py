@@ -173,7 +173,7 @@ class Publisher:
         wait_s: float = 0.0,
         durable: bool = True,
     ) -> msg.TransfersAnswer:
-        """Start copying blocks down, and wait for at most `wait_s` until that is over."""
+        """Copy blocks down when their turn comes, and wait for at most `wait_s` until that is over."""
         call = msg.OffloadCall(
             **self._head(durable=durable), keys=list(keys), source=source, tier=tier, priority=priority, wait_s=wait_s
         )
@@ -189,7 +189,7 @@ class Publisher:
         wait_s: float = 0.0,
         durable: bool = True,
     ) -> msg.TransfersAnswer:
-        """Start copying blocks up for a request, and wait for at most `wait_s` until that is over."""
+        """Copy blocks up for a request when their turn comes, and wait for at most `wait_s` until that is over."""
         call = msg.OnboardCall(
             **self._head(durable=durable), request=request, keys=list(keys), source=source, tier=tier, wait_s=wait_s
         )

@@ -179,6 +179,16 @@ def test_on_evict_loses_what_is_evicted_while_its_path_is_full():
         assert path.dropped["gone"] > 0
 
 
+def test_on_evict_takes_what_leaves_a_tier_for_what_comes_down_into_it():
+    with Rig("g1=64,g2=16,g3=64:on_evict", path_transfers_max=16, path_blocks_max=64) as rig:
+        for number in range(8):
+            rig.store(prefix([number] * 4))
+            rig.finish()
+        assert all(rig.owner.resident(prefix([number] * 4), "g3") for number in range(4))
+        assert rig.path("g2", "g3").refused == {}
+        assert rig.owner.status().evicted == {"g2": 16}
+
+
 def test_on_evict_counts_what_is_evicted_before_it_was_asked_for():
     with Rig("g1=16,g2=64:on_evict") as rig:
         for number in range(4):

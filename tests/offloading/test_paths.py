@@ -28,6 +28,7 @@ PLANS = [
     "g1=16,g2=20,g3=30",
     "g1=16,g2=20:on_evict:lru,g3=30:selective/2",
     "g1=16,g2=20:priority/50,g3=30:priority/80",
+    "g1=16,g2=20,g3=30:on_evict",
 ]
 prompts = st.tuples(st.integers(0, 5), st.sampled_from([0, 0, 1]), st.integers(1, 6)).map(
     lambda drawn: (drawn[0], *[drawn[1]] * drawn[2])
@@ -46,7 +47,7 @@ class Demands(RuleBasedStateMachine):
         self.desk, _ = desk_of(*parse_plan(plan))
         self.started, self.began, self.lost = [], Counter(), Counter()
         self.tickets, self.there = [], {}
-        self.paths = Paths(self.desk, OPTIONS, self.started.append, self.is_coming)
+        self.paths = Paths(self.desk, OPTIONS, self.note, self.is_coming)
         self.admission = Admission(self.desk.state, self.paths)
         for tier, head in [("g2", 0), ("g2", 1), ("g3", 2), ("g3", 3)]:
             keys = prefix((head, 0, 0, 0, 0, 0))
@@ -59,6 +60,10 @@ class Demands(RuleBasedStateMachine):
 
     def is_coming(self, tier, keys):
         return not self.state.incoming[tier].isdisjoint(keys)
+
+    def note(self, event):
+        self.started.append(event)
+        self.admission.offer_next_victims(self.state.tiers[event.tier], len(event.keys) // KEY_DIGITS)
 
     @rule(request=requests, path=prompts, priority=priorities, ends=st.booleans())
     def serve(self, request, path, priority, *, ends):

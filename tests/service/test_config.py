@@ -35,6 +35,7 @@ def test_the_smallest_file(tmp_path):
         (SMALLEST + SMALLEST, "one name stands twice"),
         ("lease_s = 0.5\n" + SMALLEST, r">= 1.0 - at `\$.lease_s`"),
         (SMALLEST * 65, "length <= 64"),
+        (SMALLEST + "options = { batch_max = 300 }\n", "transfers of 300 blocks.*no more than its path"),
     ],
 )
 def test_a_file_that_is_wrong_says_where(tmp_path, text, named):

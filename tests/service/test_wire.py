@@ -83,7 +83,16 @@ def test_the_largest_question_stays_under_the_servers_default_limit():
 
 def test_every_message_survives_the_way():
     calls = [kind for kind in vars(messages).values() if isinstance(kind, type) and issubclass(kind, messages.Call)]
-    fields = {"client": "c", "number": 1, "request": "r", "count": 1, "slots": [0], "keys": ["0" * 32], "tier": "g1", "tiers": ["g1"]}
+    fields = {
+        "client": "c",
+        "number": 1,
+        "request": "r",
+        "count": 1,
+        "slots": [0],
+        "keys": ["0" * 32],
+        "tier": "g1",
+        "tiers": ["g1"],
+    }
     for kind in calls:
         given = {name: value for name, value in fields.items() if name in kind.__struct_fields__}
         call = msgspec.convert(given, kind)

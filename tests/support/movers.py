@@ -23,6 +23,7 @@ from kvbm_tiers.memory import anonymous
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.objects import Bucket
 from kvbm_tiers.openers import Wanted, open_store
+from kvbm_tiers.remote import NixlUcxMover
 from kvbm_tiers.routed_mover import open_mover
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
@@ -48,6 +49,10 @@ KINDS: dict[str, tuple[TierName, TierName]] = {
     "nixl uring g3-g2": ("g3", "g2"),
     "nixl uring g1-g3": ("g1", "g3"),
     "nixl uring g3-g1": ("g3", "g1"),
+    "ucx g1-g3": ("g1", "g3"),
+    "ucx g2-g3": ("g2", "g3"),
+    "ucx g3-g1": ("g3", "g1"),
+    "ucx g3-g2": ("g3", "g2"),
     "routed g1-g2": ("g1", "g2"),
     "routed g3-g1": ("g3", "g1"),
     "obstore s3 g1-g4": ("g1", "g4"),
@@ -109,9 +114,10 @@ class Rig:
         layout: Layout,
         capacity: int = CAPACITY,
         servers: ObjectServers | FakeS3 | None = None,
+        open_remote: Callable[[], Store] | None = None,
     ) -> None:
         self.kind, self.layout, self.capacity, self.clock = kind, layout, capacity, Clock()
-        self._servers = servers
+        self._servers, self._open_remote = servers, open_remote
         self.source, self.tier = KINDS[kind]
         self.stores: dict[TierName, Store] = {}
         self.mover: Mover = self._open(folder)
@@ -140,6 +146,11 @@ class Rig:
             )
             self.stores[OBJECT_TIER] = bucket = open_bucket(url, self.layout, self.capacity)
             return NixlObjectMover(self.stores, bucket, now_us=self.clock) if via == "nixl" else self._routed()
+        if self.kind.startswith("ucx"):
+            assert self._open_remote, "this kind takes a memory host"
+            self.stores["g3"].close()
+            self.stores["g3"] = self._open_remote()
+            return NixlUcxMover(self.stores, "g3", now_us=self.clock)
         if self.kind.startswith("routed"):
             return self._routed()
         if self.kind.startswith("thread"):

@@ -13,9 +13,17 @@ from support.movers import CAPACITY, KINDS, PATIENCE_S, Rig
 LAYOUT = preset("tiny")
 
 
+@pytest.fixture
+def open_rig(request, tmp_path, object_servers):
+    def open_remote():
+        return request.getfixturevalue("memory_host").open(reset=True)
+
+    return lambda kind: Rig(kind, tmp_path, LAYOUT, servers=object_servers, open_remote=open_remote)
+
+
 @pytest.fixture(params=KINDS)
-def rig(request, tmp_path, object_servers):
-    rig = Rig(request.param, tmp_path, LAYOUT, servers=object_servers)
+def rig(request, open_rig):
+    rig = open_rig(request.param)
     yield rig
     rig.close()
 
@@ -126,9 +134,9 @@ def test_closing_with_jobs_under_way_ends_and_reports_no_more(rig):
 
 
 @pytest.fixture(params=[kind for kind in KINDS if not kind.startswith("memory")])
-def late_rig(request, tmp_path, object_servers):
+def late_rig(request, open_rig):
     """A mover that minds deadlines, with a clock to set forward; one that is done on submission is never late."""
-    rig = Rig(request.param, tmp_path, LAYOUT, servers=object_servers)
+    rig = open_rig(request.param)
     yield rig
     rig.close()
 

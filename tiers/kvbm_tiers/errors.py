@@ -10,7 +10,9 @@ KvbmError
 │   ├── StoreBusy          another process has it
 │   ├── StoreFull          there is not enough room for it
 │   ├── StoreDamaged       it is missing, too short, or cannot be read
-│   └── StoreUnavailable   object storage does not answer, or refuses
+│   ├── StoreUnavailable   object storage does not answer, or refuses
+│   ├── MemoryUnavailable  the host of a remote memory does not answer
+│   └── SessionOver        the session with the host of a remote memory broke
 ├── NixlUnavailable        NIXL is not installed, or does not start here
 └── ObstoreUnavailable     obstore is not installed
 """
@@ -38,6 +40,14 @@ class StoreDamaged(StoreError):
 
 class StoreUnavailable(StoreError):
     """Object storage does not answer, has no such bucket, or does not let us write."""
+
+
+class MemoryUnavailable(StoreError):
+    """The host of a remote memory is not there, or does not answer in time."""
+
+
+class SessionOver(StoreError):
+    """The session with the host of a remote memory broke. What was under way may still be written until the next one."""
 
 
 class ObjectFailed(TransferFailed):

@@ -13,7 +13,9 @@ from kvbm_tiers.nixl_sides import Landing, Side
 from kvbm_tiers.store import Store
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
+    """A block of a batch: its place in the job, its slots on either side, and where its bytes are."""
+
     at: int
     near_slot: int
     far_slot: int
@@ -21,7 +23,7 @@ class _Block(NamedTuple):
     far: Far
 
 
-Group = list[_Block]
+Group = list[Block]
 
 
 class Flight:
@@ -76,7 +78,7 @@ class Flight:
             self._outcomes[block.at] = self._settle(block)
         return [] if self.batch.is_given_up else [self._outcomes[at] for at in self.batch.blocks]
 
-    def _prepare(self, place: int, at: int) -> _Block | None:
+    def _prepare(self, place: int, at: int) -> Block | None:
         job, size = self.batch.job, self.near.layout.slot_bytes
         near_slot, far_slot = job.source_slots[at], job.slots[at]
         if not self.is_write:
@@ -92,9 +94,9 @@ class Flight:
                 return None
             self._proven[at] = proven
         self.side.prepare(far_slot, memory, is_write=self.is_write)
-        return _Block(at, near_slot, far_slot, memory, far)
+        return Block(at, near_slot, far_slot, memory, far)
 
-    def _settle(self, block: _Block) -> Outcome:
+    def _settle(self, block: Block) -> Outcome:
         is_wanted = not self.batch.is_given_up
         landing = Landing(block.far_slot, block.memory, self._failures.get(block.at), self.is_write, is_wanted)
         if flaw := self.side.settle(landing):
@@ -103,7 +105,10 @@ class Flight:
             return Outcome(reason=OVERDUE)
         if self.is_write:
             return self._proven[block.at]
-        proven = self._prove(block.memory, block.at)
+        return self._bring(block, self._prove(block.memory, block.at))
+
+    def _bring(self, block: Block, proven: Outcome) -> Outcome:
+        """Bring a block that came over a bounce to its place, if it is good."""
         try:
             if not proven.reason and not self.near.view(block.near_slot):
                 self.near.write(block.near_slot, block.memory)

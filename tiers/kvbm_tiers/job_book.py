@@ -153,6 +153,12 @@ class JobBook:
             if entry and not (entry.running or entry.outcomes or entry.given_up):
                 self._give_up(entry, CANCELLED)
 
+    def give_up(self, batch: Batch, why: str) -> None:
+        """Report the job of a batch that runs as failed, and what runs of it as in doubt until it is finished."""
+        with self._changed:
+            if not batch.is_given_up:
+                self._give_up(batch.owner, why)
+
     def close(self) -> None:
         """Hand out nothing more and report nothing more."""
         with self._changed:

@@ -1,4 +1,4 @@
-"""NIXL between host memory and files or objects, as little of it as a mover needs.
+"""NIXL between host memory and files or objects, as little of it as a mover needs; `remote/ucx_agent.py` is for the rest.
 
 NIXL is imported when an agent is made, not before; torch never is, although the wheel asks for it. One thread makes an
 agent and is the only one that calls it: without locks of its own it loses completions, or worse.
@@ -10,6 +10,7 @@ import importlib
 import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import structlog
@@ -25,19 +26,40 @@ Row = tuple[int, int, int]
 _QUEUE_SIZE = "256"
 _ENVIRONMENT = {
     "NIXL_LOG_LEVEL": "ERROR",
+    "UCX_LOG_LEVEL": "error",
     "AWS_RETRY_MODE": "standard",
     "AWS_MAX_ATTEMPTS": "2",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 """Read when NIXL is imported; what is set already stays. A dead store would take 25 s to say so without the retries' limit."""
+_RDMA_DEVICES = Path("/sys/class/infiniband")
 
 
 class NixlTransferFailed(Exception):
     """NIXL says that a transfer failed, and hardly ever why."""
 
 
+def load_nixl() -> Any:  # noqa: ANN401 - a module without types
+    """NIXL's module, with what it reads on import in the environment.
+
+    Raises:
+        NixlUnavailable: it is not installed.
+    """
+    for variable, value in _ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+    if not (_RDMA_DEVICES.is_dir() and any(_RDMA_DEVICES.iterdir())):
+        # Where the system has ibverbs providers of its own, a process that loaded UCX's crashes when it ends.
+        os.environ.setdefault("UCX_MODULES", "^ib")
+    try:
+        return importlib.import_module("nixl_cu12._api")
+    except ImportError as error:
+        raise NixlUnavailable(
+            "NIXL is not installed", why=str(error), hint="docs/nixl.md says how to install it without torch"
+        ) from error
+
+
 class Far(NamedTuple):
-    """A piece of a file, by its descriptor, or an object, by its name."""
+    """A piece of a file, by its descriptor, an object, by its name, or memory of a peer, by its address as the offset."""
 
     offset: int
     size: int
@@ -66,18 +88,11 @@ class NixlAgent:
         Raises:
             NixlUnavailable: it is not installed, or does not start.
         """
-        for variable, value in _ENVIRONMENT.items():
-            os.environ.setdefault(variable, value)
-        self._backend = backend
+        api = load_nixl()
+        self._backend, self._peer = backend, name
         self._unreleased: list[Any] = []  # whose transfers may be half begun: a handle is released when nobody has it
         try:
-            api: Any = importlib.import_module("nixl_cu12._api")
-        except ImportError as error:
-            raise NixlUnavailable(
-                "NIXL is not installed", why=str(error), hint="docs/nixl.md says how to install it without torch"
-            ) from error
-        try:
-            self._agent = api.nixl_agent(name, api.nixl_agent_config(backends=[], enable_prog_thread=False))
+            self._agent = self._make(api, name)
             self._agent.create_backend(backend, dict(parameters))
             self._regions = [
                 self._agent.register_memory([(*row, "")], kind)
@@ -98,7 +113,7 @@ class NixlAgent:
             region = self._register(far)
             local = self._agent.get_xfer_descs(memory, "DRAM")
             remote = self._describe(far)
-            transfer = self._agent.initialize_xfer(operation, local, remote, self._agent.name, backends=[self._backend])
+            transfer = self._agent.initialize_xfer(operation, local, remote, self._peer, backends=[self._backend])
         except Exception as error:
             self._deregister(region)
             raise NixlTransferFailed(repr(error)) from error
@@ -137,6 +152,9 @@ class NixlAgent:
         """Deregister everything. Nothing may be under way."""
         for region in self._regions:
             self._agent.deregister_memory(region)
+
+    def _make(self, api: Any, name: str) -> Any:  # noqa: ANN401 - NIXL's own
+        return api.nixl_agent(name, api.nixl_agent_config(backends=[], enable_prog_thread=False))
 
     def _register(self, far: Sequence[Far]) -> Any:  # noqa: ANN401, ARG002 - NIXL's own; a file was registered before
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from kvbm_tiers.layout import Layout
 from kvbm_tiers.medium import Medium
 from kvbm_tiers.mover import OBJECT_TIER
 from kvbm_tiers.objects import BlockObjects, Bucket, Names, Place, open_client
+from kvbm_tiers.remote.keeper import LinkOptions
+from kvbm_tiers.remote.store import RemoteMemory
 from kvbm_tiers.store import Opening, Store
 
 
@@ -24,6 +27,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
     :ivar reset: start empty, whatever is there
     :ivar instance: whose blocks they are
+    :ivar nats_url: where a memory host is asked; empty where nobody said
     """
 
     tier: TierName
@@ -33,6 +37,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     namespace: str
     reset: bool
     instance: str
+    nats_url: str = ""
 
 
 Opener = Callable[[Wanted], tuple[Store, Opening | None]]
@@ -46,6 +51,7 @@ def open_store(wanted: Wanted) -> tuple[Store, Opening | None]:
         InvalidCommand: there is no such medium, or its URL lacks something.
         NamespaceMismatch, StoreBusy, StoreFull, StoreDamaged: see `survivor.claim`.
         StoreUnavailable, ObstoreUnavailable: object storage cannot be reached.
+        LogUnavailable, MemoryUnavailable: a memory host cannot be reached.
     """
     opener = OPENERS.get(wanted.medium.scheme)
     if opener is None:
@@ -103,10 +109,37 @@ def _bucket(wanted: Wanted) -> tuple[Store, Opening | None]:
     return bucket, bucket.opening
 
 
+def _ucx(wanted: Wanted) -> tuple[Store, Opening | None]:
+    medium = wanted.medium
+    options = medium.take("dead_after_s")
+    if not medium.host or medium.path or not wanted.nats_url:
+        raise InvalidCommand(
+            f"store {wanted.tier}={medium}",
+            why="it names no memory host"
+            if wanted.nats_url
+            else "a memory host is asked over NATS, and no server is named",
+            hint=f"{wanted.tier}=ucx://NAME, as in `kvbm memory --name NAME`",
+        )
+    text = options.get("dead_after_s", f"{LinkOptions().dead_after_s}")
+    if not re.fullmatch(r"\d+(\.\d+)?", text):
+        raise InvalidCommand(f"store {wanted.tier}={medium}", why=f"dead_after_s={text} is no number of seconds")
+    store = RemoteMemory(
+        wanted.nats_url,
+        medium.host,
+        namespace=wanted.namespace,
+        layout=wanted.layout,
+        capacity=wanted.capacity,
+        reset=wanted.reset,
+        options=LinkOptions(dead_after_s=float(text)),
+    )
+    return store, store.opening
+
+
 OPENERS: Mapping[str, Opener] = {
     "cpu": _cpu,
     "arena": lambda wanted: _survivor(HostArena, wanted),
     "slab": lambda wanted: _survivor(DiskSlab, wanted),
+    "ucx": _ucx,
     "s3": _bucket,
     "az": _bucket,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
@@ -10,10 +10,13 @@ from kvbm_events.schema import TierName
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.job_book import wall_clock_us
+from kvbm_tiers.meter import Path
 from kvbm_tiers.mover import Deletion, Job, Memory, Mover, Report
 from kvbm_tiers.nixl_object_mover import NixlObjectMover
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.objects.bucket import Bucket
+from kvbm_tiers.remote.mover import NixlUcxMover
+from kvbm_tiers.remote.store import RemoteMemory
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
 
@@ -23,7 +26,7 @@ _logger = structlog.get_logger(__name__)
 class RoutedMover:
     """Gives each job to the mover of its path."""
 
-    def __init__(self, by_path: Mapping[tuple[TierName, TierName], Mover], otherwise: Mover) -> None:
+    def __init__(self, by_path: Mapping[Path, Mover], otherwise: Mover) -> None:
         """Route by source and destination; the movers are this one's own from here on.
 
         Args:
@@ -72,22 +75,35 @@ class RoutedMover:
 
 
 def open_mover(stores: Mapping[TierName, Store], *, now_us: Callable[[], int] = wall_clock_us) -> Mover:
-    """The mover between these stores: to and from disk by NIXL where it is installed, to and from objects as they say.
+    """The mover between these stores: to and from disk by NIXL where it is installed, to and from a memory
+    host by NIXL, to and from objects as they say.
 
     Raises:
         NamespaceMismatch: the stores are not of one layout.
+        NixlUnavailable, MemoryUnavailable: a memory host cannot be reached.
     """
-    by_path: dict[tuple[TierName, TierName], Mover] = {}
-    disks = {tier for tier, store in stores.items() if isinstance(store, DiskSlab)}
-    if disks and (nixl := _by_nixl("disk", lambda: NixlPosixMover(stores, now_us=now_us))):
-        by_path |= {(one, other): nixl for one in stores for other in stores if (one in disks) != (other in disks)}
-    for tier, store in stores.items():
-        if isinstance(store, Bucket):
-            mover = _object_mover(stores, store, now_us)
-            for other in stores:
-                by_path[tier, other] = by_path[other, tier] = mover
-    threads = ThreadMover(stores, now_us=now_us)
+    by_path: dict[Path, Mover] = {}
+    try:
+        disks: list[TierName] = [tier for tier, store in stores.items() if isinstance(store, DiskSlab)]
+        if disks and (nixl := _by_nixl("disk", lambda: NixlPosixMover(stores, now_us=now_us))):
+            by_path |= dict.fromkeys(_paths(stores, disks), nixl)
+        for tier, store in stores.items():
+            if isinstance(store, RemoteMemory):
+                by_path |= dict.fromkeys(_paths(stores, [tier]), NixlUcxMover(stores, tier, now_us=now_us))
+        for tier, store in stores.items():
+            if isinstance(store, Bucket):
+                by_path |= dict.fromkeys(_paths(stores, [tier]), _object_mover(stores, store, now_us))
+        threads = ThreadMover(stores, now_us=now_us)
+    except BaseException:
+        for mover in set(by_path.values()):
+            mover.close()
+        raise
     return RoutedMover(by_path, otherwise=threads) if by_path else threads
+
+
+def _paths(stores: Mapping[TierName, Store], tiers: Collection[TierName]) -> list[Path]:
+    """All paths with one end among these tiers."""
+    return [(one, other) for one in stores for other in stores if (one in tiers) != (other in tiers)]
 
 
 def _object_mover(stores: Mapping[TierName, Store], bucket: Bucket, now_us: Callable[[], int]) -> Mover:

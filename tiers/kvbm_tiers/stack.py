@@ -1,4 +1,4 @@
-"""All tiers of an instance on this machine: a store for each, and the mover over them."""
+"""All tiers of an instance, or of one of its ranks: a store for each, and the mover over them."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ class Stack:
         *,
         instance: str = "default",
         reset: bool = False,
+        nats_url: str = "",
+        device: Store | None = None,
     ) -> None:
         """Open the tiers, or make them.
 
@@ -45,16 +47,22 @@ class Stack:
             media: by tier, where its blocks lie; g1 lies in the process if not said
             instance: whose blocks they are; object storage keeps instances apart by it
             reset: start empty, whatever is there
+            nats_url: where memory hosts are asked, if a tier lies in one
+            device: g1, where an engine has it already
 
         Raises:
             InvalidCommand: a tier has no medium, or one that there is not.
             NamespaceMismatch, StoreBusy, StoreFull, StoreDamaged: see `survivor.claim`.
             StoreUnavailable, ObstoreUnavailable: object storage cannot be reached.
+            LogUnavailable, MemoryUnavailable, NixlUnavailable: a memory host cannot be reached.
         """
         self.stores: dict[TierName, Store] = {}
         self.openings: dict[TierName, Opening] = {}
         try:
             for spec in plan:
+                if spec.tier == "g1" and device:
+                    self.stores["g1"] = device
+                    continue
                 store, opening = open_store(
                     Wanted(
                         tier=spec.tier,
@@ -64,6 +72,7 @@ class Stack:
                         namespace=namespace,
                         reset=reset,
                         instance=instance,
+                        nats_url=nats_url,
                     )
                 )
                 self.stores[spec.tier], self.openings[spec.tier] = store, opening or _begun_now()

@@ -98,7 +98,7 @@ def run(
             namespace = f"trace={file.name};block_tokens={tokens};layout={layout}"
             log = MemoryLog() if via == "memory" else partial(connect_log, options)
             plan = parse_plan(tiers)
-            with _stack(plan, layout, namespace, options.instance, folder, parse_media(store)) as stack:
+            with _stack(plan, layout, namespace, options, folder, parse_media(store)) as stack:
                 outcome = _embedded(play, log, options.instance, namespace, plan, stack)
     if json:
         write_json(_as_json(outcome))
@@ -109,14 +109,14 @@ def run(
 
 @contextmanager
 def _stack(
-    plan: Sequence[TierSpec], layout: str, namespace: str, instance: str, folder: Path | None, media: Media
+    plan: Sequence[TierSpec], layout: str, namespace: str, nats: NatsOptions, folder: Path | None, media: Media
 ) -> Iterator[Stack]:
     """The tiers' memory: where `media` says, else in the folder or in one that goes afterwards."""
-    with (
-        nullcontext(folder) if folder else TemporaryDirectory(prefix="kvbm-trace-") as place,
-        Stack(plan, preset(layout), namespace, {**in_folder(Path(place)), **media}, instance=instance) as stack,
-    ):
-        yield stack
+    with nullcontext(folder) if folder else TemporaryDirectory(prefix="kvbm-trace-") as place:
+        places = in_folder(Path(place)) | dict(media)
+        shape = preset(layout)
+        with Stack(plan, shape, namespace, places, instance=nats.instance, nats_url=nats.nats_url) as stack:
+            yield stack
 
 
 def _embedded(

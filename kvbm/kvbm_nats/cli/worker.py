@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +17,10 @@ from kvbm_events.schema import TierName, TierSpec
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.cli.options import NatsOptions, Stores
+from kvbm_nats.cli.rank_options import RankOptions
 from kvbm_nats.plan import parse_plan
-from kvbm_tiers import Layout, Media, MemoryMover, Mover, Opening, Slice, Stack, in_folder, parse_media, preset
-from kvbm_tiers.reports import MAX_RANKS, HeldTier
+from kvbm_tiers import Layout, Media, MemoryMover, Mover, Opening, Stack, in_folder, parse_media, preset
+from kvbm_tiers.reports import HeldTier
 from kvbm_tiers.worker import Worker, WorkerOptions, WorkerPlan
 from kvbm_tiers.worker.worker import LOCK_FOLDER
 
@@ -28,28 +28,6 @@ PATIENCE_S = 10.0
 """How long to try for a first connection; later ones are tried for ever."""
 
 _logger = structlog.get_logger(__name__)
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class RankOptions:
-    """Which slice of every block is meant, as vLLM counts: the ranks of a stage stand together."""
-
-    rank: Annotated[int, Parameter(help="Which slice of every block it holds, from 0.")] = 0
-    ranks: Annotated[int, Parameter(help="How many slices there are.")] = 1
-    pp: Annotated[
-        int, Parameter(help="Stages of pipeline parallel: they divide the layers, and a stage's ranks its heads.")
-    ] = 1
-
-    def part(self) -> Slice:
-        """The slice.
-
-        Raises:
-            InvalidCommand: there are too many ranks, no such rank, or the stages differ in size.
-        """
-        if self.ranks > MAX_RANKS:
-            raise InvalidCommand(f"{self.ranks} ranks", why=f"an instance has up to {MAX_RANKS}")
-        return Slice.of_rank(self.rank, self.ranks, self.pp)
 
 
 def worker(
@@ -79,8 +57,8 @@ def worker(
         place: see below
         block_bytes: how large a block is in this rank, where there is neither folder nor store
         folder: where g2 and g3 lie, and survive the worker
-        store: where a tier lies instead, `TIER=URL`, as `g3=slab:/mnt/nvme`; again for another tier. Without folder and
-            store all tiers are memory that goes with the worker
+        store: where a tier lies instead, `TIER=URL`, as `g3=slab:/mnt/nvme` or `g3=ucx://NAME`; again for another tier.
+            Without folder and store all tiers are memory that goes with the worker
         layout: the shape of a whole block in folder and stores: llama-8b, deepseek-v3, gpt-oss-20b, tiny
         heartbeat_s: how often it says that it lives
         in_flight_max: transfers that are moved at the same time
@@ -106,33 +84,21 @@ def worker(
     media = (in_folder(folder) if folder else {}) | parse_media(store)
     plan = WorkerPlan(instance=given.instance, namespace=namespace, rank=at.rank, ranks=at.ranks, pp=at.pp)
     shape = preset(layout).slice(part) if media else None
-    with _memory(specs, media, shape, block_bytes, plan) as (mover, openings):
-        held = tuple(held_tier(spec, openings.get(spec.tier)) for spec in specs)
+    with _memory(specs, media, shape, block_bytes, plan, given.nats_url) as (mover, openings):
+        held = tuple(HeldTier.of(spec, openings.get(spec.tier)) for spec in specs)
         _run(Worker(given.nats_url, structs.replace(plan, tiers=held), mover, options), plan)
 
 
 @contextmanager
 def _memory(
-    specs: Sequence[TierSpec], media: Media, layout: Layout | None, block_bytes: int, plan: WorkerPlan
+    specs: Sequence[TierSpec], media: Media, layout: Layout | None, block_bytes: int, plan: WorkerPlan, nats_url: str
 ) -> Iterator[tuple[Mover, Mapping[TierName, Opening]]]:
     """The mover over this rank's tiers, and what became of what was in them."""
     if layout is None:
         yield MemoryMover({spec.tier: spec.capacity for spec in specs}, block_bytes=block_bytes), {}
         return
-    with Stack(specs, layout, plan.namespace, media, instance=plan.instance) as stack:
+    with Stack(specs, layout, plan.namespace, media, instance=plan.instance, nats_url=nats_url) as stack:
         yield stack.mover, stack.openings
-
-
-def held_tier(spec: TierSpec, opening: Opening | None) -> HeldTier:
-    """A tier as the worker tells it to its owner; without an opening it begins and ends with the worker."""
-    if opening is None:
-        return HeldTier(tier=spec.tier, capacity=spec.capacity)
-    return HeldTier(
-        tier=spec.tier,
-        capacity=spec.capacity,
-        contents=opening.incarnation,
-        why=opening.why,
-    )
 
 
 def _run(worker: Worker, plan: WorkerPlan) -> None:

@@ -69,7 +69,7 @@ class Admission:
                 self._paths.offer(tier, below, new, priority)
 
     def offer_next_victims(self, tier: Tier, count: int) -> None:
-        """So many blocks were allocated: offer those that would be evicted next, unless enough of them are already."""
+        """So many slots were taken: offer the blocks that would be evicted next, unless enough of them are already."""
         below = self._victims.get(tier.name)
         if not below:
             return

@@ -141,7 +141,9 @@ class Offloader:
 
     def _take(self, started: TransferStarted) -> None:
         """The mover gets this job when its event is acknowledged."""
-        self._orders.append((started.n, Job.of(started)))
+        job = Job.of(started)
+        self._orders.append((started.n, job))
+        self._admission.offer_next_victims(self._desk.state.tiers[started.tier], len(job.slots))
 
     def _is_coming(self, tier: TierName, keys: Sequence[str]) -> bool:
         """Whether one of these blocks is on its way to a tier, or there and not to be matched yet."""

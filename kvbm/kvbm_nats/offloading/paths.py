@@ -130,10 +130,10 @@ class Paths:
 
     def start(self) -> None:
         """Start all that there is room for, what requests wait for before anything else."""
-        if self._is_due:
+        while self._is_due:  # what starts may make room, and what is about to go for it may be wanted further down
             self._is_due = False
             self._recount()
-            for path in self._all():
+            for path in [*self._all()]:
                 path.start()
 
     def expire(self) -> None:

@@ -67,7 +67,8 @@ class ServeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """The same, if it can be.
 
         Raises:
-            InvalidCommand: a field is out of its range, a name or a plan is malformed, or two instances have one name.
+            InvalidCommand: a field is out of its range, a name or a plan is malformed, two instances have one name, or nothing
+                could move under the options of one.
         """
         try:
             msgspec.convert(msgspec.to_builtins(self), ServeConfig)
@@ -78,6 +79,7 @@ class ServeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise InvalidCommand(f"instances {', '.join(names)}", why="one name stands twice")
         for instance in self.instances:
             instance.specs()
+            instance.options.check()
         return self
 
 
