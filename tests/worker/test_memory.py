@@ -17,7 +17,7 @@ def registered(owner):
 
 def stored(site, owner):
     """Four blocks in g1 and in g2."""
-    keys, transfers = site.offload(owner)
+    keys, _ = site.offload(owner)
     assert owner.settle()
     assert found_below(owner, keys) == 4
     return keys
