@@ -44,17 +44,7 @@ from kvbm_nats.options import Options
 from kvbm_nats.recovery import Recovered, recover, save_state
 from kvbm_nats.status import Status, TierStatus
 from kvbm_statemachine import check_integrity, digest_of, evolve, to_bytes
-from kvbm_statemachine.decide import (
-    Desk,
-    Hit,
-    allocate,
-    evict,
-    look,
-    match,
-    plan_opening,
-    register,
-    release,
-)
+from kvbm_statemachine.decide import Desk, Hit, allocate, evict, look, match, plan_opening, register, release
 from kvbm_tiers import MemoryMover, Mover
 
 _POLL_S = 0.05
