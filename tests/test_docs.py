@@ -21,6 +21,7 @@ COMMANDS = [
     ["fsck"],
     ["quarantine"],
     ["memory"],
+    ["bridge"],
     ["status"],
     ["project"],
     ["replay"],

@@ -41,7 +41,7 @@ from kvbm_events.schema.errors import Fenced, LogError, LogUnavailable
 from kvbm_nats.log_thread import LogThread
 from kvbm_nats.offloading import Offloader, Ticket
 from kvbm_nats.options import Options
-from kvbm_nats.recovery import Recovered, recover
+from kvbm_nats.recovery import Recovered, recover, save_state
 from kvbm_nats.status import Status, TierStatus
 from kvbm_statemachine import check_integrity, digest_of, evolve, to_bytes
 from kvbm_statemachine.decide import (
@@ -49,6 +49,7 @@ from kvbm_statemachine.decide import (
     Hit,
     allocate,
     evict,
+    look,
     match,
     plan_opening,
     register,
@@ -89,6 +90,7 @@ class BlockManager:
         requests: Requests = "dropped",
         mover: Mover | None = None,
         options: Options | None = None,
+        note: str = "",
     ) -> BlockManager:
         """Recover the instance from its log and claim its next epoch.
 
@@ -103,6 +105,7 @@ class BlockManager:
             requests: whether what requests held goes on being held
             mover: what copies blocks between tiers; by default memory within this process, of which nothing is kept
             options: see `Options`
+            note: why it is opened, for people who read the log
 
         Raises:
             Fenced: another owner claimed the instance meanwhile.
@@ -121,7 +124,7 @@ class BlockManager:
             opened = plan_opening(
                 recovered.state,
                 namespace=namespace,
-                owner=f"{socket.gethostname()}:{os.getpid()}",
+                owner=f"{socket.gethostname()}:{os.getpid()} {note}".rstrip(),
                 tiers=tiers,
                 keep=keep,
                 requests=requests,
@@ -163,12 +166,21 @@ class BlockManager:
         """Call `changed`, on another thread, whenever `acked` or `failure` is new, or blocks moved. It must not block."""
         self._thread.watch(changed)
 
-    def match(self, request: str, keys: Sequence[str], *, hold: bool = True, priority: int = 50) -> list[Hit]:
+    def look(self, keys: Sequence[str], *, local: int | None = None) -> list[Hit]:
+        """What `match` would find now. Asks the state only: no event, no hold."""
+        return look(self.state, keys, hidden=self._offloader.hidden, local=local)[0]
+
+    def match(
+        self, request: str, keys: Sequence[str], *, hold: bool = True, priority: int = 50, local: int | None = None
+    ) -> list[Hit]:
         """Find the longest prefix of `keys`, tier by tier; the request holds it until released. See `decide.match`."""
         self._begin()
-        hits = match(self._desk, request, keys, hold=hold, priority=priority, hidden=self._offloader.hidden)
+        hits = match(
+            self._desk, request, keys, hold=hold, priority=priority, hidden=self._offloader.hidden, local=local
+        )
         if hits:
-            self._offloader.offer_found(keys[: sum(len(hit.slots) for hit in hits)], priority)
+            ours = [len(hit.slots) for hit in hits if local is None or not self.state.tiers[hit.tier].observed]
+            self._offloader.offer_found(keys[: (local or 0) + sum(ours)], priority)
         return hits
 
     def allocate(self, request: str, count: int, *, tier: TierName = "g1", priority: int = 50) -> list[int]:
@@ -311,24 +323,9 @@ class BlockManager:
     def snapshot(self) -> Snapshot:
         """Write the state to the log's snapshots, true at the very end of the instance's log."""
         self.flush()
-        data = to_bytes(self.state)
-        epoch, n, now_us = self.state.epoch, self.state.n, _now_us()
-
-        async def save(log: Log) -> Snapshot:
-            snapshot = Snapshot(
-                instance=self.instance,
-                epoch=epoch,
-                n=n,
-                seq=await log.last_seq(self.instance),
-                at_us=now_us,
-                digest=digest_of(data),
-                state=data,
-            )
-            await log.save_snapshot(snapshot)
-            return snapshot
-
-        self._snapshot_n = n
-        return self._thread.call(save)
+        self._snapshot_n = self.state.n
+        state, epoch, n = to_bytes(self.state), self.state.epoch, self._snapshot_n
+        return self._thread.call(lambda log: save_state(log, self.instance, epoch, n, state, now_us=_now_us()))
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until every event decided so far is stored. Raises LogUnavailable if that takes too long."""

@@ -1,4 +1,4 @@
-"""Recovery: an instance's state as its log tells it, from the nearest snapshot and the events after it."""
+"""Recovery: an instance's state as its log tells it, from the nearest snapshot and the events after it; and the next snapshot."""
 
 from __future__ import annotations
 
@@ -54,6 +54,21 @@ async def recover(log: Log, instance: str, until: int | None = None) -> Recovere
                 recovered.events += 1
     recovered.dropped = sequencer.dropped
     return recovered
+
+
+async def save_state(log: Log, instance: str, epoch: int, n: int, state: bytes, *, now_us: int) -> Snapshot:
+    """Write a state to the log's snapshots: that after the event `(epoch, n)`, which is the instance's last."""
+    snapshot = Snapshot(
+        instance=instance,
+        epoch=epoch,
+        n=n,
+        seq=await log.last_seq(instance),
+        at_us=now_us,
+        digest=digest_of(state),
+        state=state,
+    )
+    await log.save_snapshot(snapshot)
+    return snapshot
 
 
 def _begin_with(recovered: Recovered, snapshot: Snapshot) -> None:

@@ -8,10 +8,10 @@ import sys
 import threading
 from pathlib import Path
 
-from kvbm_nats.cli.worker import held_tier
 from kvbm_nats.plan import parse_plan
 from kvbm_nats.traces.content import Content
 from kvbm_tiers import Meter, Stack, parse_media, preset
+from kvbm_tiers.reports import HeldTier
 from kvbm_tiers.worker import Worker, WorkerOptions, WorkerPlan
 
 
@@ -46,7 +46,7 @@ def main():
     url, instance, namespace, plan, layout, locks, *stores = sys.argv[1:]
     tiers = parse_plan(plan)
     with Stack(tiers, preset(layout), namespace, parse_media(stores)) as stack:
-        held = tuple(held_tier(spec, stack.openings[spec.tier]) for spec in tiers)
+        held = tuple(HeldTier.of(spec, stack.openings[spec.tier]) for spec in tiers)
         plan = WorkerPlan(instance=instance, namespace=namespace, tiers=held)
         worker = Worker(url, plan, FilledMover(stack), WorkerOptions(lock_folder=Path(locks)))
         worker.start()

@@ -26,6 +26,7 @@ from kvbm_statemachine.decide import (
     complete_transfer,
     evict,
     fail_transfer,
+    look,
     match,
     offload,
     onboard,
@@ -258,6 +259,36 @@ def test_an_observed_tier_evicts_nothing_of_its_own():
     refuse(desk, events, to(count=3), TierFull, "2 of 4 slots are free, 0 more can be evicted")
     refuse(desk, events, to(at=[3]), InvalidCommand, "it is registered, not free")
     assert evict(desk, "g1", KEYS[:1], reason="capacity", actor="engine") == 1
+
+
+def engines_scene():
+    """g1 is an engine's: it holds the first of these keys in slot 2 and knows the second no more; g2 has them all."""
+    keys = prefix([1, 1, 1, 1])
+    desk, events = desk_of(spec("g1", 8, control="observed"), spec("g2", 8))
+    register(desk, "g2", "r", allocate(desk, "g2", "r", 4), keys)
+    register(desk, "g1", "r", allocate(desk, "g1", "r", 2, at=[2, 3]), keys[:2])
+    evict(desk, "g1", keys[1:2], reason="capacity", actor="engine")
+    return desk, events, keys
+
+
+@pytest.mark.parametrize(
+    ("local", "found"),
+    [
+        (None, [("g1", [2]), ("g2", [1, 2, 3])]),
+        (0, [("g2", [0, 1, 2, 3])]),
+        (1, [("g1", [2]), ("g2", [1, 2, 3])]),
+        (3, [("g1", [2]), ("g2", [3])]),
+        (4, [("g1", [2])]),
+    ],
+)
+def test_a_look_up_goes_on_where_the_engine_has_stopped(local, found):
+    desk, events, keys = engines_scene()
+    hits, at = look(desk.state, keys, local=local)
+    assert [(hit.tier, hit.slots) for hit in hits] == found
+    assert at == len(keys)
+    assert match(desk, "other", keys, local=local) == hits
+    assert [part.blocks for part in events[-1].found] == [len(slots) for _, slots in found]
+    assert not events[-1].missed
 
 
 def planned(state, **changes):

@@ -7,9 +7,9 @@ import fnmatch
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from support.s3_objects import XML, Answer, Bucket, Request
+from support.s3_objects import XML, Answer, Bucket, Request, missing
 
-Kind = Literal["status", "short", "cut", "stall", "hang", "late", "slow", "drop", "wrong", "vanish", "proxy"]
+Kind = Literal["status", "short", "cut", "stall", "hang", "late", "slow", "drop", "wrong", "vanish", "missing", "proxy"]
 ERROR_CODES = {403: "AccessDenied", 500: "InternalError", 503: "SlowDown"}
 
 
@@ -20,7 +20,7 @@ class Fault:
     :ivar kind: `status` answers `value`; `short` sends half of the body and says that this is all; `cut` sends half and
         closes; `stall` sends half, then nothing; `hang` takes the request and never answers; `late` does its work, and
         never answers; `slow` waits `value` seconds first; `drop` closes; `wrong` flips a bit; `vanish` has forgotten the
-        object; `proxy` answers 404 without saying of what
+        object; `missing` says that it has none; `proxy` answers 404 without saying of what
     :ivar times: how often
     """
 
@@ -49,6 +49,8 @@ async def before(fault: Fault, request: Request, bucket: Bucket | None) -> Answe
         case "status":
             code = ERROR_CODES[int(fault.value)]
             return Answer(f"{fault.value:.0f} {code}", XML, f"<Error><Code>{code}</Code></Error>".encode())
+        case "missing":
+            return missing("NoSuchKey")
         case "proxy":
             return Answer("404 Not Found")
         case "vanish" if bucket:

@@ -1,13 +1,15 @@
 """What objects are called, whose they are, and what is known of them when a bucket is opened again."""
 
 import json
+import os
 import sys
+import traceback
 
 import pytest
 
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_tiers import Layout, Medium, preset
-from kvbm_tiers.errors import ObstoreUnavailable, StoreDamaged, StoreUnavailable
+from kvbm_tiers.errors import ObjectFailed, ObstoreUnavailable, StoreDamaged, StoreUnavailable
 from kvbm_tiers.memory import anonymous
 from kvbm_tiers.objects import Names, Place, find_blocks, open_client
 from kvbm_tiers.slicing import Slice
@@ -65,7 +67,7 @@ def test_what_is_no_block_is_told(rest):
     assert names().parse(f"{names().folder}/{rest}") is None
 
 
-@pytest.mark.parametrize("prefix", ["a//b", "a/../b", "./a", "x" * 1000])
+@pytest.mark.parametrize("prefix", ["a//b", "a/../b", "./a", "a b", "a/ü", "a%2fb", "x" * 1000])
 def test_a_prefix_that_cannot_be_is_refused(prefix):
     with pytest.raises(InvalidCommand, match="prefix"):
         names(prefix=prefix)
@@ -90,6 +92,14 @@ def test_a_url_that_is_no_bucket_is_refused_and_its_secrets_are_not_told(url, wh
     with pytest.raises(InvalidCommand, match=why) as refused:
         Place.of(Medium.parse(url))
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket", "az://container"])
+def test_without_credentials_nobody_is_asked(monkeypatch, url):
+    for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_"))]:
+        monkeypatch.delenv(name)
+    with pytest.raises(InvalidCommand, match="the environment has no credentials"):
+        open_client(Place.of(Medium.parse(url)))
 
 
 def test_only_g4_lies_in_object_storage(s3):
@@ -141,6 +151,15 @@ def test_a_bucket_that_is_not_there_is_named(s3):
     s3.kill()
     with pytest.raises(StoreUnavailable, match="no connection"):
         open_bucket(s3.url("p"), TINY)
+
+
+def test_an_error_has_nothing_behind_it_that_a_traceback_would_show(s3):
+    bucket = open_bucket(s3.url(), TINY)
+    bucket.assign([0], [KEY])
+    with pytest.raises(ObjectFailed) as failed:
+        bucket.read(0, anonymous(TINY.slot_bytes))
+    assert s3.endpoint not in "".join(traceback.format_exception(failed.value))
+    bucket.close()
 
 
 def test_without_obstore_it_says_how_to_install_it(s3, monkeypatch):

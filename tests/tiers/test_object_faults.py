@@ -123,8 +123,17 @@ def test_an_object_that_was_cut_is_found_where_nobody_knows_its_checksum(open_ri
     found = reasons(rig.reports(4))
     assert found[0] == ""
     assert found[1] == f"corrupt: {SIZE - 1} of {SIZE} bytes"
-    assert found[2] in {f"corrupt: 0 of {SIZE} bytes", "HTTP 416"}
+    assert found[2] == f"corrupt: 0 of {SIZE} bytes"
     assert found[3] == "gone: no such object"
+
+
+def test_a_write_that_is_told_of_a_missing_object_does_not_cost_its_source(open_rig, s3):
+    rig = open_rig("g2-g4")
+    rig.fill(0)
+    with faults(s3, Fault("missing", method="PUT")):
+        rig.mover.submit(job(rig, 1))
+        assert reasons(rig.reports(1)) == {0: "HTTP 404"}
+    assert loss("HTTP 404") is None
 
 
 def test_without_its_bucket_nothing_is_taken_for_gone(open_rig, s3, tmp_path):

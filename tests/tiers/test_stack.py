@@ -4,7 +4,7 @@ import pytest
 
 from kvbm_events.schema import TierSpec
 from kvbm_events.schema.errors import InvalidCommand, NamespaceMismatch
-from kvbm_tiers import Medium, Stack, in_folder, preset
+from kvbm_tiers import CpuDevice, Medium, Stack, in_folder, preset
 from kvbm_tiers.errors import StoreBusy
 
 PLAN = {"g1": 4, "g2": 8, "g3": 16}
@@ -30,6 +30,11 @@ def test_a_new_one_starts_empty_and_its_files_are_where_they_were_asked_for(open
     assert (stack.kept, list(stack.stores)) == ([], ["g1", "g2", "g3"])
     assert {each.name for each in tmp_path.iterdir() if each.is_file()} >= {"g2.arena"}
     assert (tmp_path / "disk" / "g3.slab").exists()
+
+
+def test_an_engine_brings_its_own_device_memory(open_stack):
+    device = CpuDevice(preset("tiny"), PLAN["g1"])
+    assert open_stack(device=device).stores["g1"] is device
 
 
 def test_what_survives_is_kept_and_g1_is_not(open_stack):

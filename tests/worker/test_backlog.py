@@ -50,11 +50,11 @@ def test_a_deletion_keeps_its_place_among_the_jobs_and_outlives_their_owner():
     backlog = Backlog()
     for n, order in enumerate([job(1), GONE, job(3)], 1):
         backlog.take((1, n), order)
-    assert [backlog.next(0) for _ in range(3)] == [job(1), GONE, job(3)]
+    assert [backlog.next() for _ in range(3)] == [job(1), GONE, job(3)]
     backlog.take((1, 4), GONE)
     backlog.take((1, 5), job(5))
     backlog.drop_waiting()
-    assert [backlog.next(0), backlog.next(0)] == [GONE, None]
+    assert [backlog.next(), backlog.next()] == [GONE, None]
 
 
 def test_what_was_evicted_before_the_worker_came_may_have_been_written_again():
@@ -62,7 +62,7 @@ def test_what_was_evicted_before_the_worker_came_may_have_been_written_again():
     backlog.expect((1, 7), {"1.5": [1, 2]})
     backlog.take((1, 6), GONE)
     backlog.take((1, 8), GONE)
-    assert [backlog.next(0), backlog.next(0)] == [GONE, None]
+    assert [backlog.next(), backlog.next()] == [GONE, None]
 
 
 def test_the_part_of_a_job_keeps_each_blocks_source_key_and_checksum():

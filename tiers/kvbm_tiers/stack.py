@@ -36,6 +36,7 @@ class Stack:
         instance: str = "default",
         reset: bool = False,
         nats_url: str = "",
+        device: Store | None = None,
     ) -> None:
         """Open the tiers, or make them.
 
@@ -47,6 +48,7 @@ class Stack:
             instance: whose blocks they are; object storage keeps instances apart by it
             reset: start empty, whatever is there
             nats_url: where memory hosts are asked, if a tier lies in one
+            device: g1, where an engine has it already
 
         Raises:
             InvalidCommand: a tier has no medium, or one that there is not.
@@ -58,6 +60,9 @@ class Stack:
         self.openings: dict[TierName, Opening] = {}
         try:
             for spec in plan:
+                if spec.tier == "g1" and device:
+                    self.stores["g1"] = device
+                    continue
                 store, opening = open_store(
                     Wanted(
                         tier=spec.tier,

@@ -35,6 +35,7 @@ app.command(
 app.command("kvbm_nats.cli.serve:serve", name="serve", help="Host instances as a NATS micro service.")
 app.command("kvbm_nats.cli.worker:worker", name="worker", help="Hold one rank's tiers and move its blocks.")
 app.command("kvbm_nats.cli.memory:memory", name="memory", help="Keep a tier's blocks for a worker on another host.")
+app.command("kvbm_nats.cli.bridge:bridge", name="bridge", help="Record what an engine says of its own KV cache.")
 app.command("kvbm_nats.cli.status:status", name="status", help="A live owner: its tiers, and what moves and waits.")
 app.command("kvbm_nats.cli.project:project", name="project", help="Keep the log as SQL tables.")
 app.command("kvbm_nats.cli.replay:replay", name="replay", help="Fold a log again: verify, stop at a moment, export.")

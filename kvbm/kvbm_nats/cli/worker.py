@@ -85,7 +85,7 @@ def worker(
     plan = WorkerPlan(instance=given.instance, namespace=namespace, rank=at.rank, ranks=at.ranks, pp=at.pp)
     shape = preset(layout).slice(part) if media else None
     with _memory(specs, media, shape, block_bytes, plan, given.nats_url) as (mover, openings):
-        held = tuple(held_tier(spec, openings.get(spec.tier)) for spec in specs)
+        held = tuple(HeldTier.of(spec, openings.get(spec.tier)) for spec in specs)
         _run(Worker(given.nats_url, structs.replace(plan, tiers=held), mover, options), plan)
 
 
@@ -99,18 +99,6 @@ def _memory(
         return
     with Stack(specs, layout, plan.namespace, media, instance=plan.instance, nats_url=nats_url) as stack:
         yield stack.mover, stack.openings
-
-
-def held_tier(spec: TierSpec, opening: Opening | None) -> HeldTier:
-    """A tier as the worker tells it to its owner; without an opening it begins and ends with the worker."""
-    if opening is None:
-        return HeldTier(tier=spec.tier, capacity=spec.capacity)
-    return HeldTier(
-        tier=spec.tier,
-        capacity=spec.capacity,
-        contents=opening.incarnation,
-        why=opening.why,
-    )
 
 
 def _run(worker: Worker, plan: WorkerPlan) -> None:

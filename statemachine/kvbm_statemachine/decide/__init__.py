@@ -8,7 +8,7 @@ from kvbm_statemachine.decide.allocate import allocate, check_room, release
 from kvbm_statemachine.decide.attach import attach, free_quarantined
 from kvbm_statemachine.decide.desk import Desk, check_priority
 from kvbm_statemachine.decide.evict import evict
-from kvbm_statemachine.decide.lookup import Hit, match
+from kvbm_statemachine.decide.lookup import Hit, look, match
 from kvbm_statemachine.decide.opening import plan_opening
 from kvbm_statemachine.decide.register import register
 from kvbm_statemachine.decide.transfer import (
@@ -36,6 +36,7 @@ __all__ = [
     "evict",
     "fail_transfer",
     "free_quarantined",
+    "look",
     "match",
     "next_batch",
     "offload",

@@ -10,9 +10,11 @@ from msgspec import Struct
 from kvbm_events.schema import MAX_MISSED, Found, Matched, TierName, check_keys
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_statemachine.decide.desk import Desk, check_priority
+from kvbm_statemachine.state import State
 
 MAX_LOOKUP = 131_072
 """Keys in one look-up."""
+Hidden = Mapping[TierName, AbstractSet[str]]
 
 
 class Hit(Struct, frozen=True, gc=False):
@@ -29,7 +31,8 @@ def match(
     *,
     hold: bool = True,
     priority: int = 50,
-    hidden: Mapping[TierName, AbstractSet[str]] | None = None,
+    hidden: Hidden | None = None,
+    local: int | None = None,
 ) -> list[Hit]:
     """Find the longest prefix of `keys`: as far as it goes in the fastest tier, from there on in the next, and so on.
 
@@ -40,6 +43,7 @@ def match(
         hold: let the request hold what is found, until it is released
         priority: 0 to 100, of the request
         hidden: by tier, keys that must not be found yet: their completion is not acknowledged
+        local: how many of the first keys an engine has found in its own, observed tier; the tiers below go on from there
 
     Raises:
         InvalidCommand: a malformed key or name, or a limit passed.
@@ -49,19 +53,7 @@ def match(
     check_priority(priority)
     if len(keys) > MAX_LOOKUP:
         raise InvalidCommand(f"a look-up of {len(keys)} keys", why=f"{MAX_LOOKUP} is the most")
-    hits: list[Hit] = []
-    found: list[Found] = []
-    at = 0
-    for name, tier in desk.state.tiers.items():
-        if at == len(keys):
-            break
-        slots = _prefix(tier.lineage.index, keys, at)
-        if slots and hidden and hidden.get(name):
-            slots = _before_hidden(slots, keys, at, hidden[name])
-        if slots:
-            at += len(slots)
-            hits.append(Hit(name, slots))
-            found.append(Found(tier=name, blocks=len(slots), last=keys[at - 1]))
+    hits, at = look(desk.state, keys, hidden=hidden, local=local)
     missed = keys[at : at + MAX_MISSED]
     state = desk.state
     event = Matched(
@@ -70,7 +62,7 @@ def match(
         at_us=desk.now_us,
         request=request,
         asked=len(keys),
-        found=found,
+        found=[Found(tier=hit.tier, blocks=len(hit.slots), last=_last(state, hit)) for hit in hits],
         missed=check_keys(missed) if missed else "",
         unnamed=len(keys) - at - len(missed),
         held=hold,
@@ -78,6 +70,31 @@ def match(
     )
     desk.emit(event)
     return hits
+
+
+def look(
+    state: State, keys: Sequence[str], *, hidden: Hidden | None = None, local: int | None = None
+) -> tuple[list[Hit], int]:
+    """What `match` would find, and how many keys that are, those of the engine among them. Nothing is changed."""
+    hits: list[Hit] = []
+    at = 0
+    for name, tier in state.tiers.items():
+        is_engines = tier.observed and local is not None
+        if at == len(keys):
+            break
+        slots = _prefix(tier.lineage.index, keys, at)
+        if slots and hidden and hidden.get(name):
+            slots = _before_hidden(slots, keys, at, hidden[name])
+        if is_engines:
+            slots = slots[:local]
+        if slots:
+            hits.append(Hit(name, slots))
+        at = min(local or 0, len(keys)) if is_engines else at + len(slots)
+    return hits, at
+
+
+def _last(state: State, hit: Hit) -> str:
+    return state.tiers[hit.tier].lineage.key_of(hit.slots[-1])
 
 
 def _prefix(index: dict[str, int], keys: Sequence[str], start: int) -> list[int]:

@@ -7,8 +7,10 @@ come from the environment (AWS_…, AZURE_…) and are never asked for, shown or
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -20,8 +22,11 @@ from kvbm_tiers.objects.place import Place
 RETRIES = 1
 DELETE_MAX = 256
 """Names that are deleted with one request, where the store can do that."""
-_NO_SUCH_OBJECT = ("NoSuchKey", "BlobNotFound", "The specified blob does not exist")
-_NO_SUCH_BUCKET = ("NoSuchBucket", "ContainerNotFound")
+NO_SUCH_OBJECT = f"{GONE}: no such object"
+_BEHIND_THE_END = "HTTP 416"
+"""To a range that begins with the first byte: the object is there, and empty."""
+_OF_OBJECT = ("NoSuchKey", "BlobNotFound", "The specified blob does not exist")
+_OF_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 _SIGNS = {
     "kind: Timeout": "timed out",
     "TimedOut": "timed out",
@@ -29,7 +34,23 @@ _SIGNS = {
     "IncompleteBody": "the answer broke off",
     "IncompleteMessage": "the answer broke off",
 }
-"""What obstore's errors have in them, and what it means. Their own text may show a signed URL, and is not passed on."""
+"""What obstore's errors have in them, and what it means. Their own text may show a signed URL, and is never passed on."""
+_OPENED_BY = {
+    "s3": (
+        "AWS_ACCESS_KEY_ID",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    ),
+    "az": (
+        "AZURE_STORAGE_ACCOUNT_KEY",
+        "AZURE_STORAGE_SAS_TOKEN",
+        "AZURE_STORAGE_TOKEN",
+        "AZURE_CLIENT_ID",
+        "AZURE_FEDERATED_TOKEN_FILE",
+    ),
+}
+"""Variables of which one is to be there. Without, obstore would ask the machine's metadata service, for minutes."""
 
 
 class Stored(NamedTuple):
@@ -55,10 +76,8 @@ class ObjectClient:
         Raises:
             ObjectFailed: it was not written, as far as is known.
         """
-        try:
+        with _failures_in_words():
             self._obstore.put(self._store, name, data, use_multipart=False)
-        except Exception as error:
-            raise ObjectFailed(reason_of_failure(error)) from error
 
     def get(self, name: str, target: memoryview) -> None:
         """Read an object that has exactly as many bytes as `target`; of a longer one no more is fetched than shows it.
@@ -67,14 +86,12 @@ class ObjectClient:
             BlockLost: it is not there, or has another length.
             ObjectFailed: it could not be read, and may be there all the same.
         """
-        try:
+        with _failures_in_words(wanted_bytes=len(target)):
             answer = self._obstore.get(self._store, name, options={"range": (0, len(target) + 1)})
             size_bytes, found = int(answer.meta["size"]), answer.bytes()
-        except Exception as error:
-            raise _failure(error) from error
         for length in (size_bytes, len(found)):
             if length != len(target):
-                raise BlockLost(f"{CORRUPT}: {length} of {len(target)} bytes")
+                raise _of_length(length, len(target))
         target[:] = memoryview(found)
 
     def size_bytes(self, name: str) -> int:
@@ -83,10 +100,8 @@ class ObjectClient:
         Raises:
             BlockLost, ObjectFailed: see `get`.
         """
-        try:
+        with _failures_in_words(wanted_bytes=1):
             return int(self._obstore.get(self._store, name, options={"range": (0, 1)}).meta["size"])
-        except Exception as error:
-            raise _failure(error) from error
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects, at most `DELETE_MAX`; those that are not there are deleted.
@@ -94,16 +109,20 @@ class ObjectClient:
         Raises:
             ObjectFailed: some of them may still be there.
         """
+        with _failures_in_words():
+            if not self._delete(names) and len(names) > 1:
+                for name in names:
+                    self._delete([name])
+
+    def _delete(self, names: Sequence[str]) -> bool:
+        """Whether all were there; where one was missing, Azure may have left those behind it."""
         try:
             self._obstore.delete(self._store, list(names))
-        except FileNotFoundError as error:  # Azure ends a deletion of several at the first that is missing
-            if len(names) > 1:
-                for name in names:
-                    self.delete([name])
-            elif (reason := reason_of_failure(error)) in {_NO_BUCKET, "HTTP 404"}:
-                raise ObjectFailed(reason) from error
-        except Exception as error:
-            raise ObjectFailed(reason_of_failure(error)) from error
+        except FileNotFoundError as error:
+            if reason_of_failure(error) != NO_SUCH_OBJECT:
+                raise
+            return False
+        return True
 
     def objects(self, prefix: str) -> Iterator[Stored]:
         """Objects whose names begin so, in a folder's sense: `a/b` finds `a/b/c` and not `a/bc`.
@@ -111,12 +130,10 @@ class ObjectClient:
         Raises:
             ObjectFailed: the listing broke off.
         """
-        try:
+        with _failures_in_words():
             for page in self._obstore.list(self._store, prefix):
                 for each in page:
                     yield Stored(each["path"], each["size"], each["last_modified"])
-        except Exception as error:
-            raise ObjectFailed(reason_of_failure(error)) from error
 
     def folders(self, prefix: str) -> list[str]:
         """The folders right below a prefix, by their whole names.
@@ -124,33 +141,43 @@ class ObjectClient:
         Raises:
             ObjectFailed: the store does not say.
         """
-        try:
-            found = self._obstore.list_with_delimiter(self._store, prefix or None)
-        except Exception as error:
-            raise ObjectFailed(reason_of_failure(error)) from error
-        return list(found["common_prefixes"])
-
-
-_NO_BUCKET = "no such bucket"
-_NO_OBJECT = f"{GONE}: no such object"
+        with _failures_in_words():
+            return list(self._obstore.list_with_delimiter(self._store, prefix or None)["common_prefixes"])
 
 
 def reason_of_failure(error: Exception) -> str:
     """An error of obstore's in a report's words: `HTTP 500`, `timed out`, `gone: no such object`."""
     text = str(error)
     if isinstance(error, FileNotFoundError):
-        if any(sign in text for sign in _NO_SUCH_BUCKET):
-            return _NO_BUCKET
+        if any(sign in text for sign in _OF_BUCKET):
+            return "no such bucket"
         # A 404 that is not of the store's own making, as a proxy's, says nothing of the object.
-        return _NO_OBJECT if any(sign in text for sign in _NO_SUCH_OBJECT) else "HTTP 404"
+        return NO_SUCH_OBJECT if any(sign in text for sign in _OF_OBJECT) else "HTTP 404"
     if status := re.search(r"status code: (\d{3})", text):
         return f"HTTP {status[1]}"
     return next((meaning for sign, meaning in _SIGNS.items() if sign in text), type(error).__name__)
 
 
-def _failure(error: Exception) -> ObjectFailed:
-    reason = reason_of_failure(error)
-    return BlockLost(reason) if reason == _NO_OBJECT else ObjectFailed(reason)
+@contextmanager
+def _failures_in_words(wanted_bytes: int = 0) -> Iterator[None]:
+    """Whatever obstore raises becomes an error of ours, with nothing of its text behind it.
+
+    Args:
+        wanted_bytes: of the object that is read; 0 where none is, and so none can be found to be lost
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - obstore's have no base but this
+        reason = reason_of_failure(error)
+        if wanted_bytes and reason == NO_SUCH_OBJECT:
+            raise BlockLost(reason) from None
+        if wanted_bytes and reason == _BEHIND_THE_END:
+            raise _of_length(0, wanted_bytes) from None
+        raise ObjectFailed("HTTP 404" if reason == NO_SUCH_OBJECT else reason) from None
+
+
+def _of_length(found: int, wanted: int) -> BlockLost:
+    return BlockLost(f"{CORRUPT}: {found} of {wanted} bytes")
 
 
 def open_client(place: Place) -> ObjectClient:
@@ -158,9 +185,14 @@ def open_client(place: Place) -> ObjectClient:
 
     Raises:
         ObstoreUnavailable: obstore is not installed.
-        InvalidCommand: the environment, or the place, is not as obstore wants it.
+        InvalidCommand: the environment has no credentials, or the place is not as obstore wants it.
     """
     _obstore()
+    names = _OPENED_BY[place.scheme]
+    if not any(os.environ.get(name) for name in names):
+        raise InvalidCommand(
+            f"store {place}", why="the environment has no credentials", hint=f"set {', or '.join(names)}"
+        )
     kinds: Any = importlib.import_module("obstore.store")
     limit = timedelta(seconds=place.timeout_s)
     more: dict[str, Any] = {
@@ -179,8 +211,8 @@ def open_client(place: Place) -> ObjectClient:
     kind = kinds.AzureStore if place.scheme == "az" else kinds.S3Store
     try:
         return ObjectClient(kind(place.bucket, **more), place.timeout_s)
-    except Exception as error:
-        raise InvalidCommand(f"store {place}", why=f"obstore does not take it: {type(error).__name__}") from error
+    except Exception as error:  # noqa: BLE001 - obstore's have no base but this
+        raise InvalidCommand(f"store {place}", why=f"obstore does not take it: {type(error).__name__}") from None
 
 
 def _obstore() -> Any:  # noqa: ANN401 - it may not be installed

@@ -8,6 +8,7 @@ all copies of a block by a listing of its key (docs/adr/0008-one-writer-an-objec
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import NamedTuple
 
 import msgspec
@@ -22,6 +23,8 @@ from kvbm_tiers.slicing import WHOLE, Slice
 FORMAT = 1
 """Of an object: a packed block, and nothing else."""
 _FINGERPRINT_DIGITS = 32
+_PART = re.compile(r"[A-Za-z0-9._=-]+")
+"""What every client writes into a URL as it is."""
 _NAME_MAX = 1024
 """Bytes of an object's name, in S3 and Azure alike."""
 
@@ -53,8 +56,10 @@ class Names(Struct, frozen=True, kw_only=True):
             InvalidCommand: the prefix or the instance cannot be part of a name.
         """
         prefix = prefix.strip("/")
-        if prefix and not all(part.strip(".") for part in prefix.split("/")):
-            raise InvalidCommand(f"prefix {prefix!r}", why="a part of it is empty, or made of dots")
+        if prefix and not all(_PART.fullmatch(part) and part.strip(".") for part in prefix.split("/")):
+            raise InvalidCommand(
+                f"prefix {prefix[:48]!r}", why="each part of it is letters, digits and -_.=, and not of dots alone"
+            )
         names = cls(
             prefix=prefix,
             fingerprint=fingerprint(namespace, layout),

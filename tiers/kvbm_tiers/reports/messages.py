@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from kvbm_events.schema import MAX_BLOCKS, MAX_CAPACITY, Runs, TierName, are_checksums, total
+from kvbm_events.schema import MAX_BLOCKS, MAX_CAPACITY, Runs, TierName, TierSpec, are_checksums, total
 from kvbm_events.schema.errors import KvbmError
 from kvbm_events.subjects import check_instance
+from kvbm_tiers.store import Opening
 
 MAX_RANKS = 4096
 MAX_UNFINISHED = 65_536
@@ -54,6 +55,13 @@ class HeldTier(Struct, frozen=True, kw_only=True):
     capacity: Annotated[int, Meta(ge=1, le=MAX_CAPACITY)]
     contents: Annotated[str, Meta(max_length=64)] = ""
     why: Reason = ""
+
+    @classmethod
+    def of(cls, spec: TierSpec, opening: Opening | None) -> Self:
+        """A tier of a plan, and what became of its memory; without an opening it begins and ends with the worker."""
+        if opening is None:
+            return cls(tier=spec.tier, capacity=spec.capacity)
+        return cls(tier=spec.tier, capacity=spec.capacity, contents=opening.incarnation, why=opening.why)
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag=True):

@@ -1,0 +1,42 @@
+"""The namespace of an engine's blocks: all that must agree before another engine may read them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from kvbm_events.schema.errors import InvalidCommand
+
+
+def namespace_of(vllm_config: Any, tag: str) -> str:
+    """As `field=value;…`, from vLLM's configuration. LoRA adapters, images and salts are in vLLM's hashes already.
+
+    Raises:
+        InvalidCommand: the engine's hashes are made with a random seed, so that no other process could find its blocks.
+    """
+    model, cache, parallel = vllm_config.model_config, vllm_config.cache_config, vllm_config.parallel_config
+    algorithm, seed = str(cache.prefix_caching_hash_algo), os.environ.get("PYTHONHASHSEED", "")
+    if algorithm.startswith("xxhash") and not seed:
+        raise InvalidCommand(
+            f"prefix_caching_hash_algo {algorithm}",
+            why="its first hash is random in every process",
+            hint="set PYTHONHASHSEED for all engines alike, or use sha256_cbor",
+        )
+    fields = {
+        "model": model.model,
+        "revision": model.revision,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "quantization": model.quantization,
+        "kv": cache.cache_dtype,
+        "block": cache.block_size,
+        "tp": parallel.tensor_parallel_size,
+        "pp": parallel.pipeline_parallel_size,
+        "hash": algorithm,
+        "seed": seed,
+        "tag": tag,
+    }
+    return ";".join(f"{name}={_plain(value)}" for name, value in fields.items() if value not in {None, ""})
+
+
+def _plain(value: object) -> str:
+    return str(value).replace(";", ",").replace("=", ":")

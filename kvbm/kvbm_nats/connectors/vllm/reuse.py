@@ -1,0 +1,35 @@
+"""Blocks that vLLM gives to requests in a step: whatever they held until then is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kvbm_nats.connectors.vllm.engine import Step
+from kvbm_nats.manager import BlockManager
+
+
+def new_blocks(step: Step, block_tokens: int) -> list[int]:
+    """The blocks that scheduled requests were given, other than those whose content they share or have loaded."""
+    found: list[int] = []
+    for new in step.scheduled_new_reqs:
+        found += new.block_ids[0][new.num_computed_tokens // block_tokens :]
+    cached = step.scheduled_cached_reqs
+    resumed = set(cached.resumed_req_ids)
+    for request_id, ids, tokens in zip(cached.req_ids, cached.new_block_ids, cached.num_computed_tokens, strict=True):
+        if ids:
+            found += ids[0][tokens // block_tokens if request_id in resumed else 0 :]
+    return found
+
+
+def release_holders(manager: BlockManager, slots: Sequence[int]) -> None:
+    """Let requests go that are said to hold what vLLM has taken away from under them.
+
+    That is so where two requests computed one block: the second one holds the slot of the first, and uses its own.
+    """
+    lineage = manager.state.tiers["g1"].lineage
+    pinned = {slot for slot in slots if slot in lineage.chain_of(slot).pins}
+    if not pinned:
+        return
+    for name, request in [*manager.state.requests.items()]:
+        if not pinned.isdisjoint(request.pins.get("g1", ())):
+            manager.release(name, tier="g1")

@@ -1,0 +1,317 @@
+"""The scheduler's side: an owner, embedded in the engine's core, that follows what vLLM does with its blocks.
+
+Rules
+1. g1 is observed: what vLLM gives away, fills and reuses is recorded as it happens. So a slot that g1 names has these bytes.
+2. Look-ups of vLLM ask the state and change nothing, since vLLM may ask again; what came of it is recorded with the step.
+3. Within a step: what was reused is recorded first, then look-ups and loads, then what was filled, then new orders go out.
+4. Whatever goes wrong here, the engine goes on: without blocks of ours, and never with wrong ones.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+import structlog
+
+from kvbm_events.schema import ROOT
+from kvbm_events.schema.errors import KvbmError, LogUnavailable, RefusedError
+from kvbm_nats.connectors.vllm.engine import EnginePool, EngineRequest, Step
+from kvbm_nats.connectors.vllm.loads import Loads
+from kvbm_nats.connectors.vllm.mover import EngineMover
+from kvbm_nats.connectors.vllm.orders import Orders, Told
+from kvbm_nats.connectors.vllm.pins import Pins
+from kvbm_nats.connectors.vllm.progress import Progress
+from kvbm_nats.connectors.vllm.reopening import Reopening
+from kvbm_nats.connectors.vllm.reuse import new_blocks, release_holders
+from kvbm_nats.connectors.vllm.tracked import Tracked
+from kvbm_nats.manager import BlockManager
+from kvbm_statemachine.table import SlotState
+
+NEWS_WAIT_S = 0.001
+"""How long a step that computes nothing waits for an acknowledgement, so that the threads here get their turn."""
+
+_logger = structlog.get_logger(__name__)
+
+
+class _Admission:
+    """vLLM has given blocks to a waiting request: `loads` of them, behind its local ones, are to be loaded."""
+
+    def __init__(self, tracked: Tracked, block_ids: Sequence[int], loads: int) -> None:
+        self.tracked, self.loads = tracked, loads
+        self.local = tracked.local
+        self.keys = tracked.keys()[self.local : self.local + loads]
+        self.slots = list(block_ids[self.local : self.local + loads])
+        self.reused = list(block_ids[self.local :]) if loads else []
+
+
+class SchedulerSide:
+    """See the module. Every method is called by vLLM's scheduler, in its thread."""
+
+    def __init__(
+        self,
+        open_owner: Callable[[], BlockManager],
+        mover: EngineMover,
+        pool: EnginePool,
+        *,
+        block_tokens: int,
+        patience_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Open the owner, and again whenever it could not write its log any more. Raises what opening raises."""
+        self._open_owner = open_owner
+        self._manager: BlockManager | None = open_owner()
+        self._reopening: Reopening | None = None
+        self._mover, self._pins, self._clock = mover, Pins(pool), clock
+        self._block_tokens = block_tokens
+        self._tracked: dict[str, Tracked] = {}
+        self._admissions: list[_Admission] = []
+        self._loads = Loads(patience_s)
+        self._progress = Progress()
+        self._news = threading.Event()
+        self._manager.watch(self._news.set)
+
+    def added(self, request: EngineRequest) -> None:
+        """A request has come."""
+        self._tracked[request.request_id] = Tracked(request)
+
+    def found(self, request: EngineRequest, local_tokens: int) -> int | None:
+        """How many tokens we have behind those that vLLM has; None to ask again, since they are on their way to it."""
+        tracked, manager = self._tracked[request.request_id], self._manager
+        tracked.local = local_tokens // self._block_tokens
+        tracked.promised = {}
+        if manager is None or request.skip_reading_prefix_cache or not tracked.may_load or self._is_late(manager):
+            return 0
+        # vLLM must compute one token at least, or it has nothing to sample from.
+        keys = tracked.keys()[: (request.num_tokens - 1) // self._block_tokens]
+        hits = [hit for hit in manager.look(keys, local=tracked.local) if hit.tier != "g1"]
+        blocks = sum(len(hit.slots) for hit in hits)
+        wanted = keys[tracked.local : tracked.local + blocks]
+        if self._loads.are_coming(wanted):
+            return None
+        tracked.promised = {hit.tier: len(hit.slots) for hit in hits}
+        return blocks * self._block_tokens
+
+    def promised(self, request_id: str) -> dict[str, int]:
+        """Of what `found` said last, how many tokens are in which tier."""
+        return {tier: n * self._block_tokens for tier, n in self._tracked[request_id].promised.items()}
+
+    def admitted(self, request: EngineRequest, block_ids: Sequence[int], tokens: int) -> None:
+        """VLLM has given blocks to a waiting request; so many tokens of it are to be loaded."""
+        tracked = self._tracked[request.request_id]
+        if tokens or not request.num_computed_tokens:  # else it comes back from a load
+            admission = _Admission(tracked, block_ids, tokens // self._block_tokens)
+            self._admissions.append(admission)
+            if tokens:
+                tracked.is_loading = True
+                self._loads.begin(request.request_id, tracked.name, admission.keys, admission.slots, self._clock())
+
+    def step(self, step: Step) -> Orders:
+        """VLLM has decided what to do next; what the workers are to do with it."""
+        self._take_new_owner()
+        orders = Orders(is_idle=not step.num_scheduled_tokens)
+        admissions, self._admissions = self._admissions, []
+        orders.loads = {each.tracked.request.request_id: each.slots for each in admissions if each.loads}
+        self._guarded(lambda manager: self._follow(manager, step, admissions))
+        if orders.is_idle and (self._loads.are_waiting or self._is_moving):
+            self._news.wait(NEWS_WAIT_S)
+        self._news.clear()
+        self._guarded(lambda manager: self._move_on(manager, is_idle=orders.is_idle))
+        orders.jobs, orders.deletions = self._mover.take_jobs(), self._mover.take_deletions()
+        self._loads.handed_out(orders.jobs)
+        manager = self._manager
+        orders.lost, transfers, tickets = self._loads.lost(manager.state if manager else None, self._clock())
+        for transfer in transfers:
+            self._mover.drop(transfer)
+        if self._mover.ranks > 1:
+            orders.verdicts = self._loads.verdicts(manager.state if manager else None)
+        if tickets:
+            self._guarded(lambda manager: [manager.cancel(ticket) for ticket in tickets])
+        return orders
+
+    def heard(self, told: Iterable[Told], arrived: Collection[str], failed: Collection[int]) -> None:
+        """What workers told after a step: of their jobs, requests whose loads are over, and blocks that did not come."""
+        for worker in told:
+            for report in worker.reports:
+                self._mover.hear(worker.rank, report)
+        for request_id in arrived:
+            slots = self._loads.end(request_id)
+            if tracked := self._tracked.get(request_id):
+                tracked.is_loading = False
+                tracked.may_load = slots.isdisjoint(failed)
+        self._guarded(lambda manager: self._move_on(manager, is_idle=False))
+
+    def finished(self, request: EngineRequest, block_ids: Sequence[int]) -> None:
+        """A request is over, in whatever way, and vLLM is about to take its blocks back."""
+        tracked = self._tracked.pop(request.request_id, None)
+        if tracked is None:
+            return
+        self._admissions = [each for each in self._admissions if each.tracked is not tracked]
+        self._loads.give_up(request.request_id)
+        self._guarded(lambda manager: self._part_with(manager, tracked, block_ids))
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether steps are needed though no request is: copies are on their way."""
+        return bool(self._loads) or self._is_moving
+
+    def gives_way(self) -> bool:
+        """Whether blocks will be free soon without preempting anybody: copies that have begun end.
+
+        Those that have not are dropped: the engine needs the blocks.
+        """
+        if self._manager is None or not self._pins.blocks:
+            return False
+        for transfer in self._pins.transfers:
+            if self._mover.drop(transfer):
+                self._pins.release(transfer)
+        return True
+
+    def reset(self) -> bool:
+        """Forget all blocks; whether that was done. What is in use stays."""
+        return self._guarded(self._forget_all)
+
+    def close(self) -> None:
+        """Write what is left."""
+        manager, self._manager = self._manager, None
+        if manager:
+            manager.close()
+        elif self._reopening:
+            self._reopening.stop()
+
+    @property
+    def _is_moving(self) -> bool:
+        manager = self._manager
+        return manager is not None and (
+            manager.waiting > 0 or any(transfer.open for transfer in manager.state.transfers.values())
+        )
+
+    def _is_late(self, manager: BlockManager) -> bool:
+        return self._progress.is_late(manager.acked, manager.pending, self._clock())
+
+    def _follow(self, manager: BlockManager, step: Step, admissions: list[_Admission]) -> None:
+        """Record what a step says, in the order of rule 3."""
+        for request_id in step.preempted_req_ids or ():
+            self._preempted(manager, request_id)
+        slots = [slot for each in admissions for slot in each.reused] + new_blocks(step, self._block_tokens)
+        g1 = manager.state.tiers["g1"]
+        reused = [slot for slot in slots if g1.slots.states[slot] == SlotState.REGISTERED]
+        stale = [key for each in admissions for key in each.keys if key in g1.lineage.index]
+        if reused or stale:
+            release_holders(manager, reused)
+            keys = [g1.lineage.key_of(slot) for slot in reused] + stale
+            manager.evict(keys, tier="g1", reason="capacity", actor="vllm")
+        self._hold_sources(manager, slots)
+        for admission in admissions:
+            self._admit(manager, admission)
+        tables = step.kv_connector_block_state
+        for request_id in step.num_scheduled_tokens:
+            tracked = self._tracked.get(request_id)
+            if tracked and tables and self._full(tracked) > tracked.stored:
+                self._store(manager, tracked, (tables.get_block_ids(request_id) or [[]])[0])
+        self._hold_sources(manager, ())
+
+    def _preempted(self, manager: BlockManager, request_id: str) -> None:
+        tracked = self._tracked.get(request_id)
+        if tracked:
+            tracked.stored = 0
+            if tracked.name in manager.state.requests:
+                manager.release(tracked.name, reason="preempted", tier="g1")
+
+    def _admit(self, manager: BlockManager, admission: _Admission) -> None:
+        """Record the look-up, and begin to load what it found."""
+        tracked, at = admission.tracked, 0
+        keys = tracked.keys()
+        try:
+            hits = manager.match(tracked.name, keys, local=min(admission.local, len(keys)))
+            for hit in [hit for hit in hits if hit.tier != "g1"] if admission.loads else ():
+                end = at + len(hit.slots)
+                part, slots = admission.keys[at:end], admission.slots[at:end]
+                if part:
+                    ticket = manager.onboard(tracked.name, part, source=hit.tier, tier="g1", slots=slots)
+                    self._loads.ask(tracked.request.request_id, ticket)
+                at = end
+        except RefusedError as error:
+            _logger.warning("a request is not loaded", request=tracked.name, why=str(error))
+
+    def _full(self, tracked: Tracked) -> int:
+        """Blocks of a request that are full, and computed by the steps before this one."""
+        return min(len(tracked.keys()), tracked.request.num_computed_tokens // self._block_tokens)
+
+    def _store(self, manager: BlockManager, tracked: Tracked, block_ids: Sequence[int]) -> None:
+        """Record blocks that were filled; what is to go down goes. Those that g1 has elsewhere, or in doubt, are left out."""
+        g1, keys = manager.state.tiers["g1"], tracked.keys()
+        start, end = tracked.stored, min(self._full(tracked), len(block_ids))
+        tracked.stored = max(start, end)
+        run = list[int]()
+        for at in range(start, end + 1):
+            is_new = at < end and keys[at] not in g1.lineage.index
+            if is_new and g1.slots.states[block_ids[at]] == SlotState.FREE:
+                run.append(at)
+            elif run:
+                slots = [block_ids[each] for each in run]
+                try:
+                    manager.record_allocated(tracked.name, slots)
+                    parent = keys[run[0] - 1] if run[0] else ROOT
+                    manager.register(tracked.name, slots, [keys[each] for each in run], parent=parent)
+                except RefusedError as error:
+                    _logger.warning("blocks are not recorded", request=tracked.name, why=str(error))
+                run = []
+
+    def _part_with(self, manager: BlockManager, tracked: Tracked, block_ids: Sequence[int]) -> None:
+        if not tracked.is_loading and self._full(tracked) > tracked.stored:
+            self._store(manager, tracked, block_ids)
+        if tracked.name in manager.state.requests:
+            manager.release(tracked.name)
+        self._hold_sources(manager, ())
+
+    def _move_on(self, manager: BlockManager, *, is_idle: bool) -> None:
+        manager.settle(0.0)
+        self._hold_sources(manager, ())
+        if is_idle and not (self.is_busy or manager.pending):
+            try:
+                manager.maintain()
+            except LogUnavailable as error:
+                _logger.warning("there is no new snapshot", why=str(error))
+
+    def _hold_sources(self, manager: BlockManager, reused: Collection[int]) -> None:
+        for transfer in self._pins.update(manager.state, reused):
+            self._mover.drop(transfer.id)
+
+    def _forget_all(self, manager: BlockManager) -> None:
+        for tier in manager.state.tiers.values():
+            if keys := [*tier.lineage.index]:
+                manager.evict(keys, tier=tier.name, reason="reset", actor="vllm")
+
+    def _guarded(self, work: Callable[[BlockManager], object]) -> bool:
+        """Do something with the owner, if there is one; whether it was done. After a failure there is none any more."""
+        manager = self._manager
+        if manager is None:
+            return False
+        try:
+            work(manager)
+        except RefusedError as error:
+            _logger.warning("vLLM asked for what cannot be", why=str(error))
+            return False
+        except Exception as error:  # noqa: BLE001 - rule 4
+            self._give_up(manager, error)
+            return False
+        return True
+
+    def _give_up(self, manager: BlockManager, error: Exception) -> None:
+        """Until there is another owner vLLM is on its own. Jobs that are with the workers end, and vLLM hears of it."""
+        is_known = isinstance(error, KvbmError)
+        _logger.error("vLLM goes on without kvbm", why=str(error), exc_info=None if is_known else error)
+        self._manager = None
+        self._pins.release_all()
+        self._reopening = Reopening(manager, self._open_owner)
+
+    def _take_new_owner(self) -> None:
+        """What vLLM has is new to it: it is recorded as requests go on."""
+        if self._reopening and (manager := self._reopening.take()):
+            self._reopening, self._manager = None, manager
+            manager.watch(self._news.set)
+            for tracked in self._tracked.values():
+                tracked.stored = 0
+            _logger.warning("vLLM has kvbm again", epoch=manager.state.epoch)

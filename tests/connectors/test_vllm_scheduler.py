@@ -1,0 +1,340 @@
+"""The scheduler's side against an engine of the test's own: what the log does not acknowledge must not hold it up."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from kvbm_events.schema import TierSpec, to_runs
+from kvbm_events.schema.errors import Fenced, LogUnavailable
+from kvbm_nats.connectors.vllm import reopening
+from kvbm_nats.connectors.vllm.mover import NOT_BEGUN, EngineMover
+from kvbm_nats.connectors.vllm.orders import Told
+from kvbm_nats.connectors.vllm.scheduler import SchedulerSide
+from kvbm_nats.connectors.vllm.tracked import Tracked
+from kvbm_nats.manager import BlockManager
+from kvbm_nats.options import Options
+from kvbm_tiers.reports import Hello, Reported
+from support.service import HeldLog
+
+BLOCK_TOKENS = 4
+ROOM = 16
+PATIENCE_S = 2.0
+TIMEOUT_S = 20.0
+CHECKSUM, OTHER = "0123456789abcdef", "fedcba9876543210"
+HASHES = [bytes([at]) * 32 for at in range(1, 9)]
+
+
+class Pool:
+    """Counts how often each block is held."""
+
+    def __init__(self):
+        self.blocks = [SimpleNamespace(block_id=at) for at in range(ROOM)]
+        self.num_gpu_blocks = ROOM
+        self.held = [0] * ROOM
+
+    def touch(self, blocks):
+        for block in blocks:
+            self.held[block.block_id] += 1
+
+    def free_blocks(self, blocks):
+        for block in blocks:
+            self.held[block.block_id] -= 1
+            assert self.held[block.block_id] >= 0
+
+
+class Engine:
+    """Gives blocks to requests as vLLM does, and has one worker that does at once what it is told."""
+
+    def __init__(self, ranks=1):
+        self.log, self.pool, self.now_s, self.ranks = HeldLog(), Pool(), 100.0, ranks
+        hellos = [Hello(incarnation="w", rank=rank, ranks=ranks, namespace="n=1") for rank in range(ranks)]
+        mover = EngineMover("n=1", hellos)
+        tiers = [TierSpec(tier="g1", capacity=ROOM, control="observed"), TierSpec(tier="g2", capacity=32)]
+
+        def open_owner():
+            options = Options(snapshot_every=0)
+            return BlockManager.open(self.log, "i", namespace="n=1", tiers=tiers, mover=mover, options=options)
+
+        self.side = SchedulerSide(
+            open_owner, mover, self.pool, block_tokens=BLOCK_TOKENS, patience_s=PATIENCE_S, clock=lambda: self.now_s
+        )
+
+    @property
+    def manager(self):
+        return self.side._manager
+
+    def request(self, name, blocks=4, first=0):
+        hashes = HASHES[first : first + blocks]
+        request = SimpleNamespace(
+            request_id=name,
+            num_tokens=blocks * BLOCK_TOKENS + 1,
+            num_computed_tokens=0,
+            skip_reading_prefix_cache=False,
+            block_hashes=hashes,
+        )
+        self.side.added(request)
+        return request
+
+    def step(self, *scheduled, preempted=(), new=()):
+        """A step of these requests, each with its blocks; those in `new` are scheduled for the first time."""
+        tables = {request.request_id: (ids,) for request, ids in scheduled}
+        fresh = [
+            SimpleNamespace(
+                req_id=request.request_id, block_ids=(ids,), num_computed_tokens=request.num_computed_tokens
+            )
+            for request, ids in scheduled
+            if request in new
+        ]
+        return self.side.step(
+            SimpleNamespace(
+                scheduled_new_reqs=fresh,
+                scheduled_cached_reqs=SimpleNamespace(
+                    req_ids=[], resumed_req_ids=[], new_block_ids=[], num_computed_tokens=[]
+                ),
+                num_scheduled_tokens=dict.fromkeys(tables, 1),
+                preempted_req_ids=preempted,
+                kv_connector_block_state=SimpleNamespace(get_block_ids=tables.get),
+            )
+        )
+
+    def compute(self, request, ids):
+        """Admit a request, compute it, and end it."""
+        assert self.side.found(request, 0) == 0
+        self.side.admitted(request, ids, 0)
+        self.obey(self.step((request, ids), new=[request]))
+        request.num_computed_tokens = len(request.block_hashes) * BLOCK_TOKENS
+        self.side.finished(request, ids)
+
+    def obey(self, orders, *, damaged=()):
+        """Every worker does its jobs, and says so; the last one finds other bytes in these sources."""
+        told = [Told(rank=rank, reports=[]) for rank in range(self.ranks)]
+        for job in orders.jobs:
+            for worker in told:
+                is_last = worker.rank == self.ranks - 1
+                sums = [OTHER if is_last and slot in damaged else CHECKSUM for slot in job.source_slots]
+                worker.reports.append(
+                    Reported(
+                        incarnation="w",
+                        transfer=job.transfer,
+                        slots=to_runs(job.slots),
+                        length_bytes=8,
+                        checksums="".join(sums),
+                    )
+                )
+        self.side.heard(told if orders.jobs else [], (), ())
+
+    def settle(self):
+        end = time.monotonic() + TIMEOUT_S
+        self.obey(self.step())
+        while self.side.is_busy:
+            self.obey(self.step())
+            assert time.monotonic() < end, "copies do not end"
+
+    @property
+    def g1(self):
+        return self.manager.state.tiers["g1"].lineage.index
+
+
+@pytest.fixture
+def engine():
+    engine = Engine()
+    yield engine
+    engine.log.held = False
+    engine.log._take(engine.log._acked_n)
+    engine.side.close()
+
+
+def stored(engine, name="a", ids=(3, 4, 5, 6)):
+    """A request whose blocks are on the host, and in g1 no more."""
+    engine.compute(engine.request(name), [*ids])
+    engine.settle()
+    engine.manager.flush()
+    engine.step()
+
+
+def load(engine, request, ids):
+    tokens = engine.side.found(request, 0)
+    engine.side.admitted(request, ids, tokens)
+    return tokens
+
+
+def test_blocks_are_held_from_the_start_of_their_copy_to_its_end(engine):
+    engine.log.held = True
+    request = engine.request("a")
+    engine.compute(request, [3, 4, 5, 6])
+    assert [at for at, held in enumerate(engine.pool.held) if held] == [3, 4, 5, 6]
+    assert not engine.step().jobs
+    engine.log.held = False
+    engine.log._take(engine.log._acked_n)
+    engine.settle()
+    assert not any(engine.pool.held)
+    assert len(engine.manager.state.tiers["g2"].lineage.index) == 4
+
+
+def test_what_is_wanted_is_loaded_into_the_blocks_that_vllm_chose(engine):
+    stored(engine)
+    request = engine.request("b")
+    assert load(engine, request, [9, 8, 7, 10, 11]) == 16
+    orders = engine.step()
+    assert orders.loads == {"b": [9, 8, 7, 10]}
+    end = time.monotonic() + TIMEOUT_S
+    while not (jobs := orders.jobs) and time.monotonic() < end:
+        orders = engine.step()
+    assert [(job.source, list(job.slots)) for job in jobs] == [("g2", [9, 8, 7, 10])]
+    engine.side.heard([], ["b"], ())
+
+
+def test_a_slice_that_one_of_several_ranks_has_lost_is_found_out_before_vllm_hears_of_the_load():
+    engine = Engine(ranks=2)
+    stored(engine)
+    source = engine.manager.state.tiers["g2"].lineage.index[HASHES[2][:16].hex()]
+    load(engine, engine.request("b"), [9, 8, 7, 10, 11])
+    orders = engine.step()
+    end = time.monotonic() + TIMEOUT_S
+    while not orders.jobs:
+        assert not orders.verdicts
+        orders = engine.step()
+        assert time.monotonic() < end
+    assert not orders.jobs[0].checksums, "a rank cannot compare what is of all ranks"
+    assert not orders.verdicts
+    engine.obey(orders, damaged=[source])
+    assert engine.step().verdicts == {"b": [7]}
+    assert not engine.step().verdicts
+    assert len(engine.manager.state.tiers["g2"].lineage.index) == 2
+    engine.side.close()
+
+
+def test_who_wants_what_is_on_its_way_is_asked_to_wait(engine):
+    stored(engine)
+    load(engine, engine.request("b"), [7, 8, 9, 10, 11])
+    assert engine.side.found(engine.request("c"), 0) is None
+    engine.step()
+    assert engine.side.found(engine.request("d"), 0) is None
+
+
+def test_a_load_that_does_not_begin_in_time_is_given_up_and_never_begins(engine):
+    stored(engine)
+    engine.log.held = True
+    request = engine.request("b")
+    load(engine, request, [7, 8, 9, 10, 11])
+    assert not engine.step().lost
+    engine.now_s += PATIENCE_S
+    assert engine.step().lost == {"b": [7, 8, 9, 10]}
+    engine.side.heard([], ["b"], [7, 8, 9, 10])
+    assert engine.side.found(request, 0) == 0
+    engine.log.held = False
+    engine.log._take(engine.log._acked_n)
+    engine.manager.flush()
+    end = time.monotonic() + TIMEOUT_S
+    while engine.side._is_moving:
+        assert not engine.step().jobs
+        assert time.monotonic() < end
+    engine.manager.flush()
+    failed = [entry.data for entry in engine.log._entries if b'"OnboardFailed"' in entry.data]
+    assert [NOT_BEGUN.encode() in data for data in failed] == [True]
+
+
+def test_a_log_that_stands_still_is_not_asked_for_loads(engine):
+    stored(engine)
+    engine.log.held = True
+    engine.compute(engine.request("other", first=4), [11, 12, 13, 14])
+    engine.step()
+    engine.now_s += 1.0
+    assert engine.side.found(engine.request("b"), 0) == 0
+
+
+def test_the_engine_gets_blocks_back_whose_copy_has_not_begun(engine):
+    engine.log.held = True
+    engine.compute(engine.request("a"), [3, 4, 5, 6])
+    assert any(engine.pool.held)
+    assert engine.side.gives_way()
+    assert not any(engine.pool.held)
+    assert not engine.side.gives_way()
+    engine.log.held = False
+    engine.log._take(engine.log._acked_n)
+    engine.settle()
+    assert not engine.manager.state.tiers["g2"].lineage.index
+
+
+def test_a_block_that_vllm_gives_away_is_no_source_any_more(engine):
+    engine.log.held = True
+    request = engine.request("a")
+    engine.compute(request, [3, 4, 5, 6])
+    engine.side.gives_way()
+    other = engine.request("b", first=4)
+    engine.side.found(other, 0)
+    engine.side.admitted(other, [3, 4, 9, 10], 0)
+    engine.step((other, [3, 4, 9, 10]), new=[other])
+    assert sorted(engine.g1.values()) == [5, 6]
+
+
+def test_a_preempted_request_holds_nothing(engine):
+    request = engine.request("a")
+    engine.side.found(request, 0)
+    engine.side.admitted(request, [3, 4, 5, 6], 0)
+    engine.step((request, [3, 4, 5, 6]), new=[request])
+    request.num_computed_tokens = 16
+    engine.step((request, [3, 4, 5, 6]))
+    assert engine.manager.state.requests["a"].pins["g1"]
+    engine.step(preempted=["a"])
+    assert "g1" not in engine.manager.state.requests["a"].pins
+
+
+def test_two_that_computed_one_block_do_not_hold_each_others(engine):
+    """The second one's blocks are its own, whatever g1 says; the first one's are reused under it."""
+    for name, ids in (("a", [3, 4, 5, 6]), ("b", [7, 8, 9, 10])):
+        request = engine.request(name)
+        engine.side.found(request, 0)
+        engine.side.admitted(request, ids, 0)
+        engine.obey(engine.step((request, ids), new=[request]))
+        request.num_computed_tokens = 16
+        engine.obey(engine.step((request, ids)))
+    engine.settle()
+    assert sorted(engine.g1.values()) == [3, 4, 5, 6]
+    third = engine.request("c", first=4)
+    engine.side.found(third, 0)
+    engine.side.admitted(third, [3, 4, 5, 6], 0)
+    engine.step((third, [3, 4, 5, 6]), new=[third])
+    assert not engine.g1
+    assert not engine.manager.check_integrity()
+
+
+def test_without_an_owner_the_engine_goes_on_until_there_is_another(engine, monkeypatch):
+    monkeypatch.setattr(reopening, "AGAIN_AFTER_S", 0.05)
+    stored(engine)
+    load(engine, engine.request("loading"), [7, 8, 9, 10, 11])
+    engine.log.held = True
+    engine.step()
+    engine.side._give_up(engine.manager, LogUnavailable("planted"))
+    assert engine.step().lost == {"loading": [7, 8, 9, 10]}
+    request = engine.request("b")
+    assert engine.side.found(request, 0) == 0
+    engine.compute(request, [11, 12, 13, 14])
+    assert not engine.step().jobs
+    engine.side.heard([], ["loading"], [7, 8, 9, 10])
+    engine.log.held = False
+    engine.log._take(engine.log._acked_n)
+    end = time.monotonic() + TIMEOUT_S
+    while engine.manager is None and time.monotonic() < end:
+        engine.step()
+    assert engine.manager.state.epoch == 2
+    assert not engine.manager.check_integrity()
+    assert engine.side.found(engine.request("c"), 0) == 16
+
+
+def test_who_is_fenced_does_not_come_back(engine, monkeypatch):
+    monkeypatch.setattr(reopening, "AGAIN_AFTER_S", 0.0)
+    engine.manager._thread.failure = Fenced("planted")
+    engine.step()
+    assert engine.manager is None
+    engine.side._reopening._thread.join(10)
+    engine.step()
+    assert engine.manager is None
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\ud800b"])
+def test_a_request_may_have_any_id(name):
+    one, other = (Tracked(SimpleNamespace(request_id=name + end, block_hashes=[])).name for end in ("1", "2"))
+    assert one != other
+    assert len(one.encode()) <= 256
