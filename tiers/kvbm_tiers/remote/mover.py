@@ -26,7 +26,7 @@ from kvbm_tiers.remote.store import RemoteMemory
 from kvbm_tiers.store import Store, one_layout
 from kvbm_tiers.syncer import Syncer
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 LANES = 4
 BATCH_BYTES = 16 << 20
 BATCH_BLOCKS_MIN, BATCH_BLOCKS_MAX = 8, 256
@@ -84,7 +84,7 @@ class NixlUcxMover(Booked):
         for lane in self._lanes:
             lane.join(max(0.0, end - time.monotonic()))
         if stuck := [lane.name for lane in self._lanes if lane.is_alive()]:
-            logger.warning("transfers with a memory host did not end", host=self._remote.name, lanes=stuck)
+            _logger.warning("transfers with a memory host did not end", host=self._remote.name, lanes=stuck)
         self._syncer.close(self._patience_s)
 
     def _work(self, lane: int) -> None:
