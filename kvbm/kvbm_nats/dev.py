@@ -19,7 +19,6 @@ from msgspec import Struct
 
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.jetstream import Options as LogOptions
-from kvbm_events.schema import TierName
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.nats_server import NatsServer
 from kvbm_nats.plan import parse_plan
@@ -31,7 +30,7 @@ from kvbm_nats.traces import generate
 from kvbm_nats.traces.demo import demo_workload
 from kvbm_nats.traces.play import Report, play_trace
 from kvbm_nats.traces.served import ServedCache
-from kvbm_tiers import Meter, Stack, preset
+from kvbm_tiers import Meter, Stack, in_folder, preset
 
 INSTANCE = "demo"
 LAYOUT = "tiny"
@@ -100,9 +99,8 @@ class Dev:
 
     def _open_stack(self) -> Stack:
         """The memory of the tiers, beside everything else."""
-        capacities: dict[TierName, int] = {spec.tier: spec.capacity for spec in parse_plan(self._options.tiers)}
-        folder = self._options.folder
-        return Stack(capacities, preset(LAYOUT), NAMESPACE, host_folder=folder, disk_folder=folder)
+        plan, media = parse_plan(self._options.tiers), in_folder(self._options.folder)
+        return Stack(plan, preset(LAYOUT), NAMESPACE, media)
 
     async def _play(self, url: str, mover: Meter) -> None:
         """Demo traffic without end."""

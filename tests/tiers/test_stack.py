@@ -2,8 +2,9 @@
 
 import pytest
 
+from kvbm_events.schema import TierSpec
 from kvbm_events.schema.errors import InvalidCommand, NamespaceMismatch
-from kvbm_tiers import Stack, preset
+from kvbm_tiers import Medium, Stack, in_folder, preset
 from kvbm_tiers.errors import StoreBusy
 
 PLAN = {"g1": 4, "g2": 8, "g3": 16}
@@ -13,10 +14,10 @@ PLAN = {"g1": 4, "g2": 8, "g3": 16}
 def open_stack(tmp_path):
     stacks = []
 
-    def open_one(capacities=PLAN, namespace="n=1", **more):
-        stacks.append(
-            Stack(capacities, preset("tiny"), namespace, host_folder=tmp_path, disk_folder=tmp_path / "disk", **more)
-        )
+    def open_one(capacities=PLAN, namespace="n=1", media=None, **more):
+        plan = [TierSpec(tier=tier, capacity=capacity) for tier, capacity in capacities.items()]
+        places = {**in_folder(tmp_path), "g3": Medium.parse(f"slab:{tmp_path}/disk"), **(media or {})}
+        stacks.append(Stack(plan, preset("tiny"), namespace, places, **more))
         return stacks[-1]
 
     yield open_one
@@ -59,5 +60,5 @@ def test_what_cannot_be_opened_leaves_nothing_open(open_stack):
 
 
 def test_a_tier_without_a_store_is_refused(open_stack):
-    with pytest.raises(InvalidCommand, match="object storage has no mover yet"):
+    with pytest.raises(InvalidCommand, match="g4: nothing says where its blocks lie"):
         open_stack({**PLAN, "g4": 4})

@@ -4,6 +4,7 @@ from kvbm_tiers.cpu_device import CpuDevice
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.layout import Group, Layout
+from kvbm_tiers.medium import Media, Medium, in_folder, parse_media
 from kvbm_tiers.memory_mover import MemoryMover
 from kvbm_tiers.meter import Meter, Traffic
 from kvbm_tiers.mover import CORRUPT, Job, Mover, Report
@@ -23,6 +24,8 @@ __all__ = [
     "HostArena",
     "Job",
     "Layout",
+    "Media",
+    "Medium",
     "MemoryMover",
     "Meter",
     "Mover",
@@ -34,6 +37,8 @@ __all__ = [
     "Store",
     "ThreadMover",
     "Traffic",
+    "in_folder",
     "open_mover",
+    "parse_media",
     "preset",
 ]

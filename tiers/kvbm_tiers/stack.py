@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Self
 
-from kvbm_events.schema import TierName
+from kvbm_events.schema import TierName, TierSpec
 from kvbm_events.schema.errors import InvalidCommand
-from kvbm_tiers.cpu_device import CpuDevice
-from kvbm_tiers.disk_slab import DiskSlab
-from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.layout import Layout
+from kvbm_tiers.medium import Media, Medium
 from kvbm_tiers.meter import Meter
+from kvbm_tiers.openers import Wanted, open_store
 from kvbm_tiers.routed_mover import open_mover
 from kvbm_tiers.store import Opening, Store
 
 
 class Stack:
-    """g1 in the process's memory, in an engine's arrays; g2 and g3 in files that survive it.
+    """The stores of a plan, opened together and closed together.
 
     :ivar stores: by tier
     :ivar mover: over all of them, with a count of what it moved
@@ -26,39 +24,38 @@ class Stack:
     """
 
     def __init__(
-        self,
-        capacities: Mapping[TierName, int],
-        layout: Layout,
-        namespace: str,
-        *,
-        host_folder: Path,
-        disk_folder: Path,
-        reset: bool = False,
+        self, plan: Iterable[TierSpec], layout: Layout, namespace: str, media: Media, *, reset: bool = False
     ) -> None:
         """Open the tiers, or make them.
 
         Args:
-            capacities: by tier, its slots
+            plan: the tiers
             layout: of a block in every tier
             namespace: whose blocks they are
-            host_folder: where g2's arena lies; shared memory, where it is not to touch a disk
-            disk_folder: where g3's slab lies
+            media: by tier, where its blocks lie; g1 lies in the process if not said
             reset: start empty, whatever is there
 
         Raises:
-            InvalidCommand: a tier has no store on this machine.
+            InvalidCommand: a tier has no medium, or one that there is not.
             NamespaceMismatch, StoreBusy, StoreFull, StoreDamaged: see `survivor.claim`.
         """
         self.stores: dict[TierName, Store] = {}
         self.openings: dict[TierName, Opening] = {}
         try:
-            for tier, capacity in capacities.items():
-                if tier == "g1":
-                    self.stores[tier] = CpuDevice(layout, capacity)
-                    continue
-                kind, path = _survivor(tier, host_folder, disk_folder)
-                store = kind(path, namespace=namespace, layout=layout, capacity=capacity, reset=reset)
-                self.stores[tier], self.openings[tier] = store, store.opening
+            for spec in plan:
+                store, opening = open_store(
+                    Wanted(
+                        tier=spec.tier,
+                        medium=_medium(spec.tier, media),
+                        capacity=spec.capacity,
+                        layout=layout,
+                        namespace=namespace,
+                        reset=reset,
+                    )
+                )
+                self.stores[spec.tier] = store
+                if opening:
+                    self.openings[spec.tier] = opening
             self.mover = Meter(open_mover(self.stores))
         except BaseException:
             self._close_stores()
@@ -85,9 +82,10 @@ class Stack:
             store.close()
 
 
-def _survivor(tier: TierName, host_folder: Path, disk_folder: Path) -> tuple[type[HostArena | DiskSlab], Path]:
-    if tier == "g2":
-        return HostArena, host_folder / "g2.arena"
-    if tier == "g3":
-        return DiskSlab, disk_folder / "g3.slab"
-    raise InvalidCommand(f"tier {tier}", why="object storage has no mover yet", hint="leave it out of the plan")
+def _medium(tier: TierName, media: Media) -> Medium:
+    """Where a tier lies. Device memory needs no place."""
+    if medium := media.get(tier) or (Medium(scheme="cpu") if tier == "g1" else None):
+        return medium
+    raise InvalidCommand(
+        f"tier {tier}", why="nothing says where its blocks lie", hint=f"--store {tier}=URL, or leave the tier out"
+    )

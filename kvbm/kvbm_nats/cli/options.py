@@ -27,3 +27,7 @@ class NatsOptions:
             InvalidCommand: the instance's name has other characters than letters, digits, `_` and `-`.
         """
         check_instance(self.instance)
+
+
+Stores = Annotated[tuple[str, ...], Parameter(name="--store", negative_iterable="", env_var="KVBM_STORES")]
+"""`--store TIER=URL`, as often as there are tiers; in the environment with blanks between them."""

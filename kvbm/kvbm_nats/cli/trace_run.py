@@ -14,10 +14,10 @@ from msgspec import Struct, structs
 
 from kvbm_events.log import Log
 from kvbm_events.memory import MemoryLog
-from kvbm_events.schema import TierName, TierSpec
+from kvbm_events.schema import TierSpec
 from kvbm_nats.cli.connect import connect_log
 from kvbm_nats.cli.logs import log_to_stderr
-from kvbm_nats.cli.options import NatsOptions
+from kvbm_nats.cli.options import NatsOptions, Stores
 from kvbm_nats.cli.output import progress_to, write_table
 from kvbm_nats.cli.text import Json, write_json, write_line
 from kvbm_nats.manager import BlockManager
@@ -30,7 +30,7 @@ from kvbm_nats.traces.embedded import EmbeddedCache
 from kvbm_nats.traces.mooncake import BLOCK_TOKENS
 from kvbm_nats.traces.play import Cache, Report, play_trace
 from kvbm_nats.traces.served import ServedCache
-from kvbm_tiers import Stack, Traffic, preset
+from kvbm_tiers import Media, Stack, Traffic, in_folder, parse_media, preset
 
 Play = Callable[[Cache], Coroutine[Any, Any, Report]]
 Via = Literal["embedded", "service", "memory"]
@@ -59,6 +59,7 @@ def run(
     tiers: str = "g1=4096,g2=16384",
     layout: str = "tiny",
     folder: Path | None = None,
+    store: Stores = (),
     via: Via = "embedded",
     speed: float | None = None,
     requests: int | None = None,
@@ -76,6 +77,7 @@ def run(
         tiers: the plan, `g1=BLOCKS[:POLICY][:ADMISSION],...`; a service has its own
         layout: what a block is: tiny (4 KiB a slot), llama-8b, gpt-oss-20b or deepseek-v3
         folder: keep g2 and g3 there, and find their blocks again in the next run; a temporary one if left out
+        store: where a tier lies instead, `TIER=URL`, as `g4=s3://bucket`; again for another tier
         via: an owner embedded here that writes to NATS, the service, or an owner here with a log in memory
         speed: times the recorded pace; as fast as it goes if left out
         requests: play only so many
@@ -96,7 +98,7 @@ def run(
             namespace = f"trace={file.name};block_tokens={tokens};layout={layout}"
             log = MemoryLog() if via == "memory" else partial(connect_log, options)
             plan = parse_plan(tiers)
-            with _stack(plan, layout, namespace, folder) as stack:
+            with _stack(plan, layout, namespace, folder, parse_media(store)) as stack:
                 outcome = _embedded(play, log, options.instance, namespace, plan, stack)
     if json:
         write_json(_as_json(outcome))
@@ -106,12 +108,11 @@ def run(
 
 
 @contextmanager
-def _stack(plan: Sequence[TierSpec], layout: str, namespace: str, folder: Path | None) -> Iterator[Stack]:
-    """The tiers' memory, in the folder or in one that goes afterwards."""
-    capacities: dict[TierName, int] = {spec.tier: spec.capacity for spec in plan}
+def _stack(plan: Sequence[TierSpec], layout: str, namespace: str, folder: Path | None, media: Media) -> Iterator[Stack]:
+    """The tiers' memory: where `media` says, else in the folder or in one that goes afterwards."""
     with (
         nullcontext(folder) if folder else TemporaryDirectory(prefix="kvbm-trace-") as place,
-        Stack(capacities, preset(layout), namespace, host_folder=Path(place), disk_folder=Path(place)) as stack,
+        Stack(plan, preset(layout), namespace, {**in_folder(Path(place)), **media}) as stack,
     ):
         yield stack
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +12,12 @@ import structlog
 from cyclopts import Parameter
 
 from kvbm_events.jetstream import Options
-from kvbm_events.schema import TierName
+from kvbm_events.schema import TierName, TierSpec
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.cli.logs import log_to_stderr
-from kvbm_nats.cli.options import NatsOptions
+from kvbm_nats.cli.options import NatsOptions, Stores
 from kvbm_nats.plan import parse_plan
-from kvbm_tiers import Layout, MemoryMover, Mover, Stack, preset
+from kvbm_tiers import Layout, Media, MemoryMover, Mover, Stack, in_folder, parse_media, preset
 from kvbm_tiers.reports import MAX_RANKS, HeldTier
 from kvbm_tiers.worker import Worker, WorkerOptions, WorkerPlan
 from kvbm_tiers.worker.worker import LOCK_FOLDER
@@ -37,6 +37,7 @@ def worker(
     ranks: int = 1,
     block_bytes: int = 64,
     folder: Path | None = None,
+    store: Stores = (),
     layout: str = "llama-8b",
     heartbeat_s: float = 1.0,
     in_flight_max: int = 16,
@@ -54,9 +55,11 @@ def worker(
         tiers: what is in this worker's memory, `g1=BLOCKS,...`, as in the owner's plan
         rank: which slice of every block it holds, from 0
         ranks: how many slices there are
-        block_bytes: how large a block is in this rank, where there is no folder
-        folder: where g2 and g3 lie, and survive the worker; without it all tiers are memory that goes with it
-        layout: the shape of a block in the folder: llama-8b, deepseek-v3, gpt-oss-20b, tiny
+        block_bytes: how large a block is in this rank, where there is neither folder nor store
+        folder: where g2 and g3 lie, and survive the worker
+        store: where a tier lies instead, `TIER=URL`, as `g3=slab:/mnt/nvme`; again for another tier. Without folder and
+            store all tiers are memory that goes with the worker
+        layout: the shape of a block in folder and stores: llama-8b, deepseek-v3, gpt-oss-20b, tiny
         heartbeat_s: how often it says that it lives
         in_flight_max: transfers that are moved at the same time
         stop_timeout_s: how long its end waits for what is under way
@@ -76,23 +79,23 @@ def worker(
         lock_folder=lock_folder,
         connection=Options(name=f"kvbm worker {given.instance}.{rank}", patience_s=PATIENCE_S),
     )
-    capacities: dict[TierName, int] = {spec.tier: spec.capacity for spec in parse_plan(tiers)}
-    with _memory(capacities, folder, preset(layout), block_bytes, namespace) as (mover, kept):
-        held = tuple(HeldTier(tier=tier, capacity=size, kept=tier in kept) for tier, size in capacities.items())
+    specs = parse_plan(tiers)
+    media = (in_folder(folder) if folder else {}) | parse_media(store)
+    with _memory(specs, media, preset(layout), block_bytes, namespace) as (mover, kept):
+        held = tuple(HeldTier(tier=spec.tier, capacity=spec.capacity, kept=spec.tier in kept) for spec in specs)
         plan = WorkerPlan(instance=given.instance, namespace=namespace, rank=rank, ranks=ranks, tiers=held)
         _run(Worker(given.nats_url, plan, mover, options), plan)
 
 
 @contextmanager
 def _memory(
-    capacities: Mapping[TierName, int], folder: Path | None, layout: Layout, block_bytes: int, namespace: str
+    plan: Sequence[TierSpec], media: Media, layout: Layout, block_bytes: int, namespace: str
 ) -> Iterator[tuple[Mover, Collection[TierName]]]:
     """The mover over this rank's tiers, and the tiers that still have what was in them."""
-    if folder is None:
-        yield MemoryMover(capacities, block_bytes=block_bytes), ()
+    if not media:
+        yield MemoryMover({spec.tier: spec.capacity for spec in plan}, block_bytes=block_bytes), ()
         return
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with Stack(capacities, layout, namespace, host_folder=folder, disk_folder=folder) as stack:
+    with Stack(plan, layout, namespace, media) as stack:
         yield stack.mover, stack.kept
 
 

@@ -1,0 +1,80 @@
+"""What opens the store of a tier, by the scheme of its medium."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from kvbm_events.schema import TierName
+from kvbm_events.schema.errors import InvalidCommand
+from kvbm_tiers.cpu_device import CpuDevice
+from kvbm_tiers.disk_slab import DiskSlab
+from kvbm_tiers.host_arena import HostArena
+from kvbm_tiers.layout import Layout
+from kvbm_tiers.medium import Medium
+from kvbm_tiers.store import Opening, Store
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """A tier to be opened.
+
+    :ivar reset: start empty, whatever is there
+    """
+
+    tier: TierName
+    medium: Medium
+    capacity: int
+    layout: Layout
+    namespace: str
+    reset: bool
+
+
+Opener = Callable[[Wanted], tuple[Store, Opening | None]]
+"""The store, and what became of its blocks; None where nothing survives."""
+
+
+def open_store(wanted: Wanted) -> tuple[Store, Opening | None]:
+    """Open the store of a tier, or make it.
+
+    Raises:
+        InvalidCommand: there is no such medium, or its URL lacks something.
+        NamespaceMismatch, StoreBusy, StoreFull, StoreDamaged: see `survivor.claim`.
+    """
+    opener = OPENERS.get(wanted.medium.scheme)
+    if opener is None:
+        known = ", ".join(OPENERS)
+        raise InvalidCommand(f"store {wanted.tier}={wanted.medium}", why="there is no such medium", hint=known)
+    return opener(wanted)
+
+
+def _cpu(wanted: Wanted) -> tuple[Store, Opening | None]:
+    wanted.medium.take()
+    return CpuDevice(wanted.layout, wanted.capacity), None
+
+
+def _survivor(kind: type[HostArena | DiskSlab], wanted: Wanted) -> tuple[Store, Opening | None]:
+    medium = wanted.medium
+    medium.take()
+    if medium.host or not medium.path:
+        raise InvalidCommand(
+            f"store {wanted.tier}={medium}",
+            why="it names no folder",
+            hint=f"{wanted.tier}={medium.scheme}:/path/of/a/folder",
+        )
+    store = kind(
+        Path(medium.path) / f"{wanted.tier}.{medium.scheme}",
+        namespace=wanted.namespace,
+        layout=wanted.layout,
+        capacity=wanted.capacity,
+        reset=wanted.reset,
+    )
+    return store, store.opening
+
+
+OPENERS: Mapping[str, Opener] = {
+    "cpu": _cpu,
+    "arena": lambda wanted: _survivor(HostArena, wanted),
+    "slab": lambda wanted: _survivor(DiskSlab, wanted),
+}
