@@ -24,6 +24,7 @@ COMMANDS = [
     ["trace", "run"],
     ["trace", "stats"],
     ["trace", "make"],
+    ["doctor"],
     ["decode"],
     ["completion"],
 ]
