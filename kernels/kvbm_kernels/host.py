@@ -21,7 +21,7 @@ from kvbm_kernels.errors import CompilationFailed, CompilerUnavailable, KernelUn
 
 logger = structlog.get_logger(__name__)
 SOURCES = Path(__file__).parent / "cuda"
-FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC")
+FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-fvisibility=hidden")
 _COMPILERS = ("c++", "g++", "clang++")
 _TIMEOUT_S = 120.0
 

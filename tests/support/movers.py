@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 import pytest
 
 from kvbm_events.schema import TierName
 from kvbm_tiers import Job, MemoryMover, Mover, Report
 from kvbm_tiers.cpu_device import CpuDevice
+from kvbm_tiers.cuda import CudaDevice, CudaMover, Way, Ways
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.host_arena import HostArena
@@ -23,6 +25,7 @@ from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.routed_mover import open_mover
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
+from support.gpu import gpu_driver
 
 CAPACITY = 64
 PATIENCE_S = 30.0
@@ -46,7 +49,15 @@ KINDS: dict[str, tuple[TierName, TierName]] = {
     "nixl uring g3-g1": ("g3", "g1"),
     "routed g1-g2": ("g1", "g2"),
     "routed g3-g1": ("g3", "g1"),
+    "cuda copies g1-g2": ("g1", "g2"),
+    "cuda copies g2-g1": ("g2", "g1"),
+    "cuda staged g1-g2": ("g1", "g2"),
+    "cuda staged g2-g1": ("g2", "g1"),
+    "cuda mapped g1-g2": ("g1", "g2"),
+    "cuda mapped g2-g1": ("g2", "g1"),
 }
+PARAMS = [pytest.param(kind, marks=pytest.mark.gpu) if kind.startswith("cuda") else kind for kind in KINDS]
+"""The kinds as parameters of tests."""
 
 
 class Clock:
@@ -81,7 +92,12 @@ class Rig:
     def _open(self, folder: Path) -> Mover:
         if self.kind.startswith("memory"):
             return MemoryMover({"g1": self.capacity, "g2": self.capacity}, block_bytes=self.layout.block_bytes)
+        driver = gpu_driver() if self.kind.startswith("cuda") else None
         self.stores = open_stores(folder, self.layout, self.capacity)
+        if driver:
+            self.stores = {"g1": CudaDevice(driver, self.layout, self.capacity), "g2": self.stores["g2"]}
+            way: Way = next(way for way in get_args(Way) if way in self.kind)
+            return CudaMover(self.stores, ways=Ways(way, way), now_us=self.clock)
         if self.kind.startswith("routed"):
             return open_mover(self.stores, now_us=self.clock)
         if self.kind.startswith("thread"):

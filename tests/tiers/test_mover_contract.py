@@ -8,12 +8,12 @@ from xxhash import xxh3_64_hexdigest
 
 from kvbm_tiers import CORRUPT
 from kvbm_tiers.presets import preset
-from support.movers import CAPACITY, KINDS, PATIENCE_S, Rig
+from support.movers import CAPACITY, PARAMS, PATIENCE_S, Rig
 
 LAYOUT = preset("tiny")
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=PARAMS)
 def rig(request, tmp_path):
     rig = Rig(request.param, tmp_path, LAYOUT)
     yield rig
@@ -125,7 +125,7 @@ def test_closing_with_jobs_under_way_ends_and_reports_no_more(rig):
     assert rig.mover.poll() == []
 
 
-@pytest.fixture(params=[kind for kind in KINDS if not kind.startswith("memory")])
+@pytest.fixture(params=[kind for kind in PARAMS if not str(kind).startswith("memory")])
 def late_rig(request, tmp_path):
     """A mover that minds deadlines, with a clock to set forward; one that is done on submission is never late."""
     rig = Rig(request.param, tmp_path, LAYOUT)

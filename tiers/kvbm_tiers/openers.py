@@ -9,10 +9,12 @@ from msgspec import Struct
 
 from kvbm_events.schema import TierName
 from kvbm_events.schema.errors import InvalidCommand
+from kvbm_kernels.driver import Driver
 from kvbm_tiers.cpu_device import CpuDevice
+from kvbm_tiers.cuda import CudaDevice, open_shared
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.host_arena import HostArena
-from kvbm_tiers.layout import Layout
+from kvbm_tiers.layout import Layout, refuse_other
 from kvbm_tiers.medium import Medium
 from kvbm_tiers.store import Opening, Store
 
@@ -40,6 +42,7 @@ def open_store(wanted: Wanted) -> tuple[Store, Opening | None]:
 
     Raises:
         InvalidCommand: there is no such medium, or its URL lacks something.
+        CudaUnavailable, CudaFailed: the GPU cannot be used, or has no room.
         NamespaceMismatch, StoreBusy, StoreFull, StoreDamaged: see `survivor.claim`.
     """
     opener = OPENERS.get(wanted.medium.scheme)
@@ -52,6 +55,22 @@ def open_store(wanted: Wanted) -> tuple[Store, Opening | None]:
 def _cpu(wanted: Wanted) -> tuple[Store, Opening | None]:
     wanted.medium.take()
     return CpuDevice(wanted.layout, wanted.capacity), None
+
+
+def _cuda(wanted: Wanted) -> tuple[Store, Opening | None]:
+    """`cuda:0`, memory of a GPU; `cuda:/path`, the pool that an engine shares in that file."""
+    wanted.medium.take()
+    path = wanted.medium.path
+    if path.isdecimal():
+        return CudaDevice(Driver(int(path)), wanted.layout, wanted.capacity), None
+    if not path.startswith("/"):
+        raise InvalidCommand(
+            f"store {wanted.tier}={wanted.medium}", why="it names no GPU", hint=f"{wanted.tier}=cuda:0"
+        )
+    device = open_shared(Driver(), Path(path).read_bytes())
+    wanted.layout.check(device.layout)
+    refuse_other("capacity", wanted.capacity, device.capacity)
+    return device, None
 
 
 def _survivor(kind: type[HostArena | DiskSlab], wanted: Wanted) -> tuple[Store, Opening | None]:
@@ -75,6 +94,7 @@ def _survivor(kind: type[HostArena | DiskSlab], wanted: Wanted) -> tuple[Store, 
 
 OPENERS: Mapping[str, Opener] = {
     "cpu": _cpu,
+    "cuda": _cuda,
     "arena": lambda wanted: _survivor(HostArena, wanted),
     "slab": lambda wanted: _survivor(DiskSlab, wanted),
 }

@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from kvbm_events.schema import TierName
+from kvbm_kernels.errors import CudaFailed
+from kvbm_tiers.cuda import CudaDevice, CudaMover
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.errors import NixlUnavailable
+from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.job_book import wall_clock_us
 from kvbm_tiers.mover import Job, Mover, Report
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
@@ -61,22 +64,28 @@ class RoutedMover:
 
 
 def open_mover(stores: Mapping[TierName, Store], *, now_us: Callable[[], int] = wall_clock_us) -> Mover:
-    """The mover between these stores: to and from disk by NIXL where it is installed, all else by threads.
+    """The mover between these stores: disk by NIXL where it is installed, a GPU by CUDA, all else by threads.
 
     Raises:
         NamespaceMismatch: the stores are not of one layout.
     """
-    disks = {tier for tier, store in stores.items() if isinstance(store, DiskSlab)}
-    nixl = None
-    if disks:
+    by_path = dict[tuple[TierName, TierName], Mover]()
+    threads = ThreadMover(stores, now_us=now_us)
+    if disks := {tier for tier, store in stores.items() if isinstance(store, DiskSlab)}:
         try:
             nixl = NixlPosixMover(stores, now_us=now_us)
         except NixlUnavailable as error:
             logger.warning("blocks go to disk by plain reads and writes in threads, not by NIXL", why=str(error))
-    threads = ThreadMover(stores, now_us=now_us)
-    if nixl is None:
-        return threads
-    by_disk: dict[tuple[TierName, TierName], Mover] = {
-        (one, other): nixl for one in stores for other in stores if (one in disks) != (other in disks)
-    }
-    return RoutedMover(by_disk, otherwise=threads)
+        else:
+            by_path |= {(one, other): nixl for one in stores for other in stores if (one in disks) != (other in disks)}
+    gpus: list[TierName] = [tier for tier, store in stores.items() if isinstance(store, CudaDevice)]
+    arenas: list[TierName] = [tier for tier, store in stores.items() if isinstance(store, HostArena)]
+    if len(gpus) == len(arenas) == 1:
+        (gpu,), (arena,) = gpus, arenas
+        try:
+            cuda = CudaMover({gpu: stores[gpu], arena: stores[arena]}, now_us=now_us)
+        except CudaFailed as error:
+            logger.warning("blocks go to and from the GPU one by one, by memory that is not pinned", why=str(error))
+        else:
+            by_path |= {(gpu, arena): cuda, (arena, gpu): cuda}
+    return RoutedMover(by_path, otherwise=threads) if by_path else threads

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from threading import Thread
-
-import structlog
+from functools import partial
 
 from kvbm_events.schema import TierName
 from kvbm_tiers.block_move import move
 from kvbm_tiers.booked import Booked
+from kvbm_tiers.crew import Crew
 from kvbm_tiers.job_book import Batch, JobBook, Outcome, wall_clock_us
 from kvbm_tiers.memory import anonymous
 from kvbm_tiers.mover import Job
 from kvbm_tiers.store import Store, one_layout
 from kvbm_tiers.syncer import Syncer
 
-logger = structlog.get_logger(__name__)
 BATCH_BYTES = 1 << 20
 """A thread takes about so much at a time: many small blocks, or one large."""
 
@@ -51,15 +48,13 @@ class ThreadMover(Booked):
         """
         self._stores, self._patience_s = dict(stores), patience_s
         layout = one_layout(stores.values())
-        self._slot_bytes = layout.slot_bytes
         count = min(32, max(1, BATCH_BYTES // layout.slot_bytes))
         super().__init__(
             JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
         )
-        self._syncer = Syncer(self._book, self._stores)
-        self._threads = [Thread(target=self._work, name=f"mover-{at}", daemon=True) for at in range(threads)]
-        for thread in self._threads:
-            thread.start()
+        bounces = (anonymous(layout.slot_bytes) for _ in range(threads))
+        work = [partial(self._move, bounce) for bounce in bounces]
+        self._crew = Crew(self._book, Syncer(self._book, self._stores), "mover", work)
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
@@ -69,22 +64,9 @@ class ThreadMover(Booked):
     def close(self) -> None:
         """See `Mover.close`. The block that a thread has begun is ended; the stores may be closed afterwards."""
         self._book.close()
-        deadline = time.monotonic() + self._patience_s
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        stuck = [thread.name for thread in self._threads if thread.is_alive()]
-        if not self._syncer.close(self._patience_s):
-            stuck.append("syncer")
-        if stuck:
-            logger.warning("threads are stuck in a system call, and go on with what they have begun", threads=stuck)
+        self._crew.close(self._patience_s)
 
-    def _work(self) -> None:
-        bounce = anonymous(self._slot_bytes)
-        while batch := self._book.take():
-            if self._book.finish(batch, self._move(batch, bounce)):
-                self._syncer.conclude(batch)
-
-    def _move(self, batch: Batch, bounce: memoryview) -> list[Outcome]:
+    def _move(self, bounce: memoryview, batch: Batch) -> list[Outcome]:
         job, outcomes = batch.job, list[Outcome]()
         source, target = self._stores[job.source], self._stores[job.tier]
         for at in batch.blocks:
