@@ -9,13 +9,14 @@ from random import Random
 
 import msgspec
 import pytest
+import structlog.testing
 
 from kvbm_events.schema.errors import InvalidCommand, NamespaceMismatch
 from kvbm_kernels.errors import CudaFailed, CudaUnavailable
 from kvbm_tiers.cuda import CudaDevice, Tensor, adopt, open_shared, share
 from kvbm_tiers.layout import Layout
 from kvbm_tiers.medium import Medium
-from kvbm_tiers.memory import anonymous
+from kvbm_tiers.memory import address_of, anonymous
 from kvbm_tiers.openers import Wanted, open_store
 from kvbm_tiers.presets import preset
 
@@ -77,6 +78,27 @@ def test_a_device_that_could_not_be_made_leaves_nothing(driver, fake):
             CudaDevice(driver, TINY, 6)
 
 
+def test_pinned_memory_takes_blocks_until_the_device_is_closed(driver):
+    device, memory = CudaDevice(driver, TINY, 6), block(b"x" * TINY.block_bytes)
+    device.pin(memory)
+    device.write(1, memory)
+    assert driver.mapped(address_of(memory))
+    device.close()
+    with pytest.raises(CudaFailed):
+        driver.mapped(address_of(memory))
+
+
+def test_memory_that_cannot_be_pinned_takes_blocks_too_and_that_is_said(device, fake):
+    memory = block(b"y" * TINY.block_bytes)
+    fake.fail("cuMemHostRegister_v2", 801)
+    with structlog.testing.capture_logs() as logs:
+        device.pin(memory)
+    assert "not pinned" in logs[0]["event"]
+    device.write(1, memory)
+    device.read(1, read := block())
+    assert bytes(read) == bytes(memory)
+
+
 def test_an_engines_memory_is_used_in_place(driver, device_memory, peek):
     tensors = [
         Tensor(device_memory(array.size), array.shape, array.strides, array.strides[-1], 0) for array in TINY.arrays(6)
@@ -98,7 +120,7 @@ def test_another_process_moves_the_blocks_of_a_shared_pool(driver, device, tmp_p
 import sys
 from pathlib import Path
 from kvbm_tiers.medium import Medium
-from kvbm_tiers.memory import anonymous
+from kvbm_tiers.memory import address_of, anonymous
 from kvbm_tiers.openers import Wanted, open_store
 from kvbm_tiers.presets import preset
 from support.gpu import gpu_driver

@@ -39,6 +39,17 @@ def test_a_batch_that_the_driver_refuses_has_failed_and_stopped_and_the_next_one
     assert [rig.get(3), rig.get(4)] == data
 
 
+def test_a_corrupt_block_is_not_written_to_the_device(driver, tmp_path):  # noqa: ARG001 - the rig's own
+    rig = Rig("cuda staged g2-g1", tmp_path, TINY)
+    before = bytes([9]) * TINY.block_bytes
+    rig.put(3, before, "g1")
+    rig.fill(1)
+    rig.mover.submit(rig.job([1], [3], checksums=["0" * 16]))
+    assert rig.reports(1)[0].reason == "corrupt"
+    assert rig.get(3) == before
+    rig.close()
+
+
 def test_a_mark_that_fails_is_the_jobs_failure(driver, fake, stream, tmp_path):
     device = CudaDevice(driver, TINY, 4, compute_stream=stream)
     arena = HostArena(tmp_path / "arena", namespace="m=1", layout=TINY, capacity=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from random import Random
 from typing import get_args
 
@@ -94,6 +95,13 @@ def test_blocks_go_up_to_their_slots_and_nowhere_else(twin, driver, stream, pinn
         assert bytes(found) == bytes(here)
 
 
+def await_waiting(fake, thread):
+    """Until the thread has given all its work to the device, and waits for it."""
+    while not fake.waiting:
+        assert thread.is_alive(), "it did not wait"
+        time.sleep(0.0005)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_block_is_read_after_the_computation_that_wrote_it(twin, fake, stream, pinned, way):
     layout = LAYOUTS["small pages"]
@@ -106,6 +114,7 @@ def test_a_block_is_read_after_the_computation_that_wrote_it(twin, fake, stream,
         after = device.mark()
         down = threading.Thread(target=lane.down, args=([4], [address_of(memory)], way), kwargs={"after": after})
         down.start()
+        await_waiting(fake, down)
     down.join()
     lane.close()
     assert set(bytes(memory[: layout.block_bytes])) == {0x5A}
@@ -124,11 +133,35 @@ def test_a_block_is_written_after_the_computation_that_still_uses_its_slot(twin,
         after = device.mark()
         up = threading.Thread(target=lane.up, args=([4], [address_of(memory)], way), kwargs={"after": after})
         up.start()
+        await_waiting(fake, up)
     up.join()
     lane.down([4], [address_of(memory)], "staged")
     lane.close()
     driver.await_stream(stream)
     assert set(bytes(memory[: layout.block_bytes])) == {7}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_began_before_a_failure_has_ended_when_the_failure_is_told(twin, fake, pinned, way):
+    layout = LAYOUTS["small pages"]
+    device, _ = twin(layout)
+    memory = pinned(layout.slot_bytes)
+    lane, failures = Lane(device.pool, 1), []
+
+    def down():
+        try:
+            lane.down([4], [address_of(memory)], way)
+        except CudaFailed as failure:
+            failures.append(failure)
+
+    fake.fail("cuEventRecord", 999)
+    with fake.held():
+        thread = threading.Thread(target=down)
+        thread.start()
+        await_waiting(fake, thread)
+    thread.join()
+    lane.close()
+    assert [failure.what for failure in failures] == ["cuEventRecord failed"]
 
 
 def test_a_lane_that_could_not_be_made_leaves_nothing(twin, fake):

@@ -22,6 +22,7 @@ import structlog
 
 from kvbm_events.schema import TierName
 from kvbm_tiers.booked import Booked
+from kvbm_tiers.cuda.device import CudaDevice
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.flight import Flight
 from kvbm_tiers.host_arena import HostArena
@@ -74,6 +75,10 @@ class NixlPosixMover(Booked):
             JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
         )
         self._bounces = [anonymous(count * layout.slot_bytes) for _ in range(LANES)]
+        for store in stores.values():
+            if isinstance(store, CudaDevice):
+                for bounce in self._bounces:
+                    store.pin(bounce)
         self._lanes, self._ready = SimpleQueue[int | None](), SimpleQueue[tuple[int, Flight] | None]()
         for lane in range(LANES):
             self._lanes.put(lane)

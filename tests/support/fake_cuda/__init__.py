@@ -55,6 +55,11 @@ class FakeCuda:
         self._library.fake_recover()
 
     @property
+    def waiting(self) -> int:
+        """Threads that wait for a stream or an event: all that they wait for has been given."""
+        return int(self._library.fake_waiting())
+
+    @property
     def allocations(self) -> int:
         """Allocations and pinned ranges that were not given back."""
         return int(self._library.fake_allocations())

@@ -33,7 +33,7 @@ enum { INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, INVALID_HAND
 static std::mutex& guard = *new std::mutex;
 static std::condition_variable& changed = *new std::condition_variable;
 static bool held = false;
-static std::atomic<int> sticky{0};
+static std::atomic<int> sticky{0}, waiting{0};
 
 struct Range { size_t size; std::string name; bool is_host, is_opened; };
 static std::map<Address, Range>& ranges = *new std::map<Address, Range>;
@@ -69,7 +69,9 @@ struct Stream {
     }
     void wait() {
         std::unique_lock<std::mutex> lock(guard);
+        waiting++;
         changed.wait(lock, [this] { return queue.empty() && !is_busy; });
+        waiting--;
     }
 };
 
@@ -105,6 +107,7 @@ extern "C" {
 void fake_hold(int hold) { std::lock_guard<std::mutex> lock(guard); held = hold; changed.notify_all(); }
 void fake_fail(const char* call, int code, int times) { std::lock_guard<std::mutex> lock(guard); faults[call] = {code, times}; }
 void fake_recover() { sticky = 0; }
+int fake_waiting() { return waiting; }
 int fake_allocations() { std::lock_guard<std::mutex> lock(guard); return (int)ranges.size(); }
 void fake_write(Stream* stream, Address to, int byte, size_t size) { stream->push([=] { memset((void*)to, byte, size); }); }
 
@@ -240,7 +243,13 @@ Result cuStreamWaitEvent(Stream* stream, Event* event, unsigned) {
     stream->push([=] { await(event, number); });
     return 0;
 }
-Result cuEventSynchronize(Event* event) { NEEDS_CONTEXT; await(event, event->recorded); return sticky; }
+Result cuEventSynchronize(Event* event) {
+    NEEDS_CONTEXT;
+    waiting++;
+    await(event, event->recorded);
+    waiting--;
+    return sticky;
+}
 Result cuEventElapsedTime_v2(float* ms, Event* start, Event* end) {
     *ms = std::chrono::duration<float, std::milli>(end->at - start->at).count();
     return 0;

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from queue import SimpleQueue
 
+import structlog
+
 from kvbm_kernels.driver import Driver
+from kvbm_kernels.errors import CudaFailed
 from kvbm_tiers.cuda.lane import Lane
 from kvbm_tiers.cuda.pool import DevicePool
 from kvbm_tiers.geometry import PoolArray, dense
@@ -14,6 +17,7 @@ from kvbm_tiers.layout import Layout
 from kvbm_tiers.memory import address_of
 from kvbm_tiers.store import check_slot
 
+logger = structlog.get_logger(__name__)
 DESKS = 4
 """Threads that read or write single blocks at once; movers that do more have lanes of their own."""
 
@@ -50,6 +54,7 @@ class CudaDevice:
         """
         self.layout, self.capacity, self.driver, self._owner = layout, capacity, driver, owner
         self._compute_stream, self._computed = compute_stream, 0
+        self._pinned = list[memoryview]()  # mapped for as long as the driver has them
         with ExitStack() as taken:
             self.arrays = list(arrays) or dense(layout, capacity, [*self._allocate(taken)])
             self.pool = DevicePool(driver, layout, self.arrays)
@@ -78,6 +83,17 @@ class CudaDevice:
         """The event of the latest mark."""
         return self._computed
 
+    def pin(self, memory: memoryview) -> None:
+        """Let blocks go to and from this host memory at the link's full speed, until the device is closed."""
+        address = address_of(memory)
+        try:
+            self.driver.pin(address, len(memory))
+        except CudaFailed as error:
+            logger.warning("host memory is not pinned, and copies there are slow", why=str(error))
+            return
+        self._pinned.append(memory)
+        self._taken.callback(self.driver.unpin, address)
+
     def view(self, slot: int) -> None:
         """None: device memory is out of reach."""
         check_slot(slot, self.capacity)
@@ -97,6 +113,7 @@ class CudaDevice:
         """Give back what was allocated here; an engine's arrays stay. No slot can be read or written any more."""
         self.capacity, self._owner = 0, None
         self._taken.close()
+        self._pinned.clear()
 
     def _allocate(self, taken: ExitStack) -> Iterator[int]:
         for array in self.layout.arrays(self.capacity):
