@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from kvbm_events.jetstream import JetStreamLog, Options
 from kvbm_nats.nats_server import NatsServer
 from support.nats import URL_ENV
+from support.object_servers import AZURE_CREDENTIALS, S3_CREDENTIALS, FakeS3, ObjectServers
 
 MAX_BYTES = 512 << 20
 
@@ -54,3 +55,30 @@ async def jetstream_log(nats_url: str) -> AsyncIterator[JetStreamLog]:
     log = await JetStreamLog.connect(nats_url, Options(max_bytes=MAX_BYTES))
     yield log
     await log.close()
+
+
+@pytest.fixture(scope="session")
+def object_credentials() -> Iterator[None]:
+    """What the environment has for the object stores of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**S3_CREDENTIALS, **AZURE_CREDENTIALS}.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def object_servers(
+    object_credentials: None,  # noqa: ARG001 - the environment is to have them
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ObjectServers]:
+    """Object stores that tests share."""
+    servers = ObjectServers(tmp_path_factory.mktemp("objects"))
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def s3(object_credentials: None, tmp_path: Path) -> Iterator[FakeS3]:  # noqa: ARG001 - the environment is to have them
+    """An S3 server of this test's own, to kill and to put faults into."""
+    with FakeS3(tmp_path / "s3") as server:
+        yield server

@@ -20,6 +20,7 @@ COMMANDS = [
     ["worker"],
     ["project"],
     ["replay"],
+    ["what-if"],
     ["traffic"],
     ["trace", "run"],
     ["trace", "stats"],
@@ -38,8 +39,8 @@ def help_of(command):
 
 
 def test_every_command_of_the_help_is_known_here():
-    shown = set(re.findall(r"^\s{2,}([a-z]+)\s{2,}", help_of([]), re.MULTILINE)) | set(
-        re.findall(r"│ ([a-z]+) ", help_of([]))
+    shown = set(re.findall(r"^\s{2,}([a-z-]+)\s{2,}", help_of([]), re.MULTILINE)) | set(
+        re.findall(r"│ ([a-z-]+) ", help_of([]))
     )
     assert {command[0] for command in COMMANDS} <= shown
 

@@ -12,17 +12,20 @@ if TYPE_CHECKING:
     from kvbm_events.jetstream import JetStreamLog
     from kvbm_events.memory import MemoryLog
     from kvbm_events.schema import TierSpec
-    from kvbm_nats.manager import BlockManager, Options
+    from kvbm_nats.manager import BlockManager
+    from kvbm_nats.offloading import Ticket
+    from kvbm_nats.options import Options
     from kvbm_nats.publisher import Publisher
 
-__all__ = ["BlockManager", "JetStreamLog", "MemoryLog", "Options", "Publisher", "TierSpec"]
+__all__ = ["BlockManager", "JetStreamLog", "MemoryLog", "Options", "Publisher", "Ticket", "TierSpec"]
 
 _HOMES = {
     "BlockManager": "kvbm_nats.manager",
     "JetStreamLog": "kvbm_events.jetstream",
     "MemoryLog": "kvbm_events.memory",
-    "Options": "kvbm_nats.manager",
+    "Options": "kvbm_nats.options",
     "Publisher": "kvbm_nats.publisher",
+    "Ticket": "kvbm_nats.offloading",
     "TierSpec": "kvbm_events.schema",
 }
 

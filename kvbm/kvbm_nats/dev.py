@@ -100,7 +100,7 @@ class Dev:
     def _open_stack(self) -> Stack:
         """The memory of the tiers, beside everything else."""
         plan, media = parse_plan(self._options.tiers), in_folder(self._options.folder)
-        return Stack(plan, preset(LAYOUT), NAMESPACE, media)
+        return Stack(plan, preset(LAYOUT), NAMESPACE, media, instance=INSTANCE)
 
     async def _play(self, url: str, mover: Meter) -> None:
         """Demo traffic without end."""

@@ -22,8 +22,6 @@ from functools import partial
 from itertools import takewhile
 from typing import Literal, Self
 
-from msgspec import Struct
-
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.log import Log, Snapshot
 from kvbm_events.schema import (
@@ -41,7 +39,8 @@ from kvbm_events.schema import (
 )
 from kvbm_events.schema.errors import Fenced, LogError, LogUnavailable
 from kvbm_nats.log_thread import LogThread
-from kvbm_nats.offloader import Offloader
+from kvbm_nats.offloading import Offloader, Ticket
+from kvbm_nats.options import Options
 from kvbm_nats.recovery import Recovered, recover
 from kvbm_nats.status import Status, TierStatus
 from kvbm_statemachine import check_integrity, digest_of, evolve, to_bytes
@@ -51,8 +50,6 @@ from kvbm_statemachine.decide import (
     allocate,
     evict,
     match,
-    offload,
-    onboard,
     plan_opening,
     register,
     release,
@@ -60,25 +57,6 @@ from kvbm_statemachine.decide import (
 from kvbm_tiers import MemoryMover, Mover
 
 _POLL_S = 0.05
-
-
-class Options(Struct, frozen=True, kw_only=True):
-    """What an owner does when it must wait, and how much it takes on.
-
-    :ivar room_timeout_s: how long a command waits while too many events are unwritten
-    :ivar pending_max: events that may be unwritten
-    :ivar close_timeout_s: how long `close` and `flush` wait for the log
-    :ivar transfer_timeout_s: after which a transfer counts as failed
-    :ivar batch_max: blocks of one transfer
-    :ivar snapshot_every: events after which `maintain` writes a snapshot; 0 for never
-    """
-
-    room_timeout_s: float = 5.0
-    pending_max: int = 65_536
-    close_timeout_s: float = 30.0
-    transfer_timeout_s: float = 30.0
-    batch_max: int = 32
-    snapshot_every: int = 50_000
 
 
 class BlockManager:
@@ -93,12 +71,11 @@ class BlockManager:
         self._desk = Desk(self.state, self._record, _now_us())
         self._events = Counter[str]()
         self._evicted = Counter[TierName]()
-        timeout_us = int(options.transfer_timeout_s * 1e6)
         mover.watch(thread.nudge)
-        self._offloader = Offloader(self._desk, mover, timeout_us=timeout_us, batch_max=options.batch_max)
         self._snapshot_n = 0
         self._closed = False
         evolve(self.state, opened)
+        self._offloader = Offloader(self._desk, mover, options)
         self._offloader.begin()
 
     @classmethod
@@ -129,10 +106,10 @@ class BlockManager:
 
         Raises:
             Fenced: another owner claimed the instance meanwhile.
-            NamespaceMismatch, InvalidCommand: the plan cannot be.
+            NamespaceMismatch, InvalidCommand: the plan, or the options, cannot be.
             LogError, IllegalTransition: the log cannot be read, written or applied.
         """
-        options = options or Options()
+        options = (options or Options()).check()
         thread = LogThread(
             partial(JetStreamLog.connect, log) if isinstance(log, str) else log, pending_max=options.pending_max
         )
@@ -169,6 +146,16 @@ class BlockManager:
         """Why nothing can be written any more; None while all is well. Fit for any thread."""
         return self._thread.failure
 
+    @property
+    def waiting(self) -> int:
+        """Blocks that are wanted in another tier and have not begun their way."""
+        return self._offloader.paths.waiting
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether blocks wait, or are under way or in doubt, or have arrived and cannot be matched yet."""
+        return self._offloader.is_busy
+
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed`, on another thread, whenever `acked` or `failure` is new, or blocks moved. It must not block."""
         self._thread.watch(changed)
@@ -178,7 +165,7 @@ class BlockManager:
         self._begin()
         hits = match(self._desk, request, keys, hold=hold, priority=priority, hidden=self._offloader.hidden)
         if hits:
-            self._offloader.offer_seen(keys[: sum(len(hit.slots) for hit in hits)])
+            self._offloader.offer_found(keys[: sum(len(hit.slots) for hit in hits)], priority)
         return hits
 
     def allocate(self, request: str, count: int, *, tier: TierName = "g1", priority: int = 50) -> list[int]:
@@ -205,7 +192,7 @@ class BlockManager:
         """Make filled slots matchable; the slots that hold the keys from now on. See `decide.register`."""
         self._begin()
         final = register(self._desk, tier, request, slots, keys, parent)
-        self._offloader.offer(self.state.tiers[tier], keys)
+        self._offloader.offer_new(self.state.tiers[tier], keys, self.state.requests[request].priority)
         return final
 
     def release(
@@ -216,55 +203,63 @@ class BlockManager:
         tier: TierName | Literal[""] = "",
         slots: Sequence[int] = (),
     ) -> None:
-        """Give back what the request holds: all, in one tier, or some allocated slots. See `decide.release`."""
+        """Give back what the request holds: all, in one tier, or some allocated slots. See `decide.release`.
+
+        After all is given back, what the request waited for and has not begun is wanted no more.
+        """
         self._begin()
         release(self._desk, request, reason=reason, tier=tier, slots=slots)
+        if not tier:
+            self._offloader.paths.cancel_request(request)
 
     def offload(
         self, keys: Sequence[str], *, source: TierName = "g1", tier: TierName = "g2", priority: int = 50
-    ) -> list[str]:
-        """Start copying blocks down; the transfers that were started. See `decide.offload`."""
+    ) -> Ticket:
+        """Copy blocks down when their turn comes; what is not in the source, or is below already, is passed over.
+
+        Raises:
+            InvalidCommand, UnknownTier: as they say.
+        """
         self._begin()
-        started = offload(
-            self._desk,
-            source,
-            tier,
-            keys,
-            deadline_us=self._deadline_us(),
-            priority=priority,
-            batch_max=self.options.batch_max,
-        )
-        self._offloader.take(started)
-        return [event.transfer for event in started]
+        return self._offloader.paths.ask_down(source, tier, keys, priority)
 
     def onboard(
-        self, request: str, keys: Sequence[str], *, source: TierName = "g2", tier: TierName = "g1"
-    ) -> list[str]:
-        """Start copying blocks up for a request; the transfers that were started. See `decide.onboard`."""
-        self._begin()
-        started = onboard(
-            self._desk,
-            source,
-            tier,
-            keys,
-            request=request,
-            deadline_us=self._deadline_us(),
-            batch_max=self.options.batch_max,
-        )
-        self._offloader.take(started)
-        return [event.transfer for event in started]
+        self,
+        request: str,
+        keys: Sequence[str],
+        *,
+        source: TierName = "g2",
+        tier: TierName = "g1",
+        slots: Sequence[int] | None = None,
+    ) -> Ticket:
+        """Copy blocks up for a request that waits, before anything goes down; what is there is passed over.
 
-    def wait_transfers(self, transfers: Sequence[str], timeout_s: float = 30.0) -> bool:
-        """Wait until these transfers are over and what they brought can be matched; whether that came in time."""
-        end = time.monotonic() + timeout_s
-        while True:
-            seen = self._begin()
-            if not any(transfer in self.state.transfers for transfer in transfers) and not self._offloader.is_hiding:
-                return True
-            left = end - time.monotonic()
-            if left <= 0:
-                return False
-            self._thread.wait_news(seen, min(left, _POLL_S))
+        Args:
+            request: an open one; it holds what arrives, and when it is released before, the rest is not begun
+            keys: which blocks, in prefix order
+            source: where they are
+            tier: where they are wanted
+            slots: where they are to come to, one a key, if an engine decides in that tier; we choose if we do
+
+        Raises:
+            TierFull: the tier cannot take them all as it is now; nothing was asked for.
+            InvalidCommand, UnknownTier, UnknownRequest: as they say.
+        """
+        self._begin()
+        return self._offloader.paths.ask_up(request, source, tier, keys, slots)
+
+    def cancel(self, ticket: Ticket) -> int:
+        """Drop what of it has not begun; how many blocks. The rest goes on."""
+        self._begin()
+        return self._offloader.paths.cancel(ticket)
+
+    def wait(self, tickets: Sequence[Ticket], timeout_s: float = 30.0) -> bool:
+        """Wait until these are over, well or not; whether that came in time."""
+        return self._wait(lambda: all(ticket.is_over for ticket in tickets), timeout_s)
+
+    def settle(self, timeout_s: float = 30.0) -> bool:
+        """Wait until nothing waits for its turn, is under way or in doubt; whether that came in time."""
+        return self._wait(lambda: not self.is_moving, timeout_s)
 
     def evict(
         self, keys: Sequence[str], *, tier: TierName, reason: EvictReason = "operator", actor: str = "operator"
@@ -284,6 +279,7 @@ class BlockManager:
             tiers=[TierStatus.of(tier) for tier in self.state.tiers.values()],
             requests=len(self.state.requests),
             transfers=len(self.state.transfers),
+            paths=self._offloader.paths.status(),
             events=dict(self._events),
             evicted=dict(self._evicted),
             digest=digest_of(to_bytes(self.state)) if with_digest else "",
@@ -356,6 +352,7 @@ class BlockManager:
         self._events[type(event).__name__] += 1
         if type(event) is Evicted:
             self._evicted[event.tier] += total(event.slots)
+            self._offloader.evicted(event)
 
     def _begin(self) -> int:
         """Before every command: fail if the log did, wait while it is behind, move transfers on.
@@ -375,8 +372,16 @@ class BlockManager:
             self._offloader.pump(thread.acked_n)
         return news
 
-    def _deadline_us(self) -> int:
-        return self._desk.now_us + int(self.options.transfer_timeout_s * 1e6)
+    def _wait(self, is_reached: Callable[[], bool], timeout_s: float) -> bool:
+        end = time.monotonic() + timeout_s
+        while True:
+            seen = self._begin()
+            if is_reached():
+                return True
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            self._thread.wait_news(seen, min(left, _POLL_S))
 
 
 def _now_us() -> int:

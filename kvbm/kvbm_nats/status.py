@@ -28,6 +28,32 @@ class TierStatus(Struct, frozen=True, kw_only=True):
         return cls(tier=spec.tier, capacity=spec.capacity, policy=spec.policy, control=spec.control, **tier.counts())
 
 
+class PathStatus(Struct, frozen=True, kw_only=True):
+    """One path in numbers of blocks.
+
+    :ivar waiting: wanted, and not begun
+    :ivar transfers: under way, in quarantine included
+    :ivar blocks: under way
+    :ivar in_doubt: in quarantine: given up, and perhaps still being written
+    :ivar started: that began in this epoch
+    :ivar dropped: that were wanted in this epoch and never began, by reason: see `kvbm_nats.offloading.path_queue`
+    :ivar refused: that the tier's admission did not want in this epoch, by reason
+    """
+
+    source: TierName
+    tier: TierName
+    waiting: int
+    waiting_max: int
+    transfers: int
+    transfers_max: int
+    blocks: int
+    in_doubt: int
+    blocks_max: int
+    started: int
+    dropped: dict[str, int] = {}
+    refused: dict[str, int] = {}
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """An owner at a glance.
 
@@ -44,6 +70,7 @@ class Status(Struct, frozen=True, kw_only=True):
     tiers: list[TierStatus]
     requests: int
     transfers: int
+    paths: list[PathStatus] = []
     events: dict[str, int] = {}
     evicted: dict[TierName, int] = {}
     digest: str = ""

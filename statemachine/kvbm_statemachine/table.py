@@ -19,7 +19,7 @@ class SlotState(IntEnum):
     REGISTERED = 2
     """full and matchable; held while a request or transfer refers to it, else cached"""
     CONDEMNED = 3
-    """evicted as corrupt while somebody still refers to it: not matchable, free when the last one lets go"""
+    """evicted as corrupt or gone while somebody still refers to it: not matchable, free when the last one lets go"""
     QUARANTINED = 4
     """a failed transfer may still write here: free when its mover is known to have stopped"""
 
@@ -50,7 +50,7 @@ class Step:
     MATCHED = Transition(_REGISTERED, _REGISTERED, "Matched, …Started (source)")
     UNHELD = Transition(_REGISTERED, _REGISTERED, "Released, …Completed, …Failed (source)")
     EVICTED = Transition(_REGISTERED, _FREE, "Evicted")
-    CONDEMNED = Transition(_REGISTERED, _CONDEMNED, "Evicted (corrupt, held)")
+    CONDEMNED = Transition(_REGISTERED, _CONDEMNED, "Evicted (corrupt or gone, held)")
     LAST_UNHELD = Transition(_CONDEMNED, _FREE, "Released, …Completed, …Failed (last holder)")
 
 

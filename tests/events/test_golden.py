@@ -88,9 +88,12 @@ MINIMAL: list[AnyEvent] = [
     Evicted(**HEAD, tier="g1", slots=[(5, 2)], keys=B + A, reason="ttl", actor="operator"),
 ]
 GROWN: list[AnyEvent] = [
-    structs.replace(event, checksums="fedcba9876543210" + "0" * 16)
-    for event in FULL
-    if isinstance(event, TransferStarted)
+    *(
+        structs.replace(event, checksums="fedcba9876543210" + "0" * 16)
+        for event in FULL
+        if isinstance(event, TransferStarted)
+    ),
+    structs.replace(FULL[0], tiers=[structs.replace(SPECS[0], priority_min=60), SPECS[1]]),
 ]
 FILES = {"events.jsonl": FULL, "events_minimal.jsonl": MINIMAL, "events_grown.jsonl": GROWN}
 NEWEST = {type(event): event for event in [*FULL, *GROWN]}

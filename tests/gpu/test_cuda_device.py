@@ -127,7 +127,7 @@ from support.gpu import gpu_driver
 gpu_driver()
 tiny = preset("tiny")
 medium = Medium.parse(f"cuda:{sys.argv[1]}")
-device, _ = open_store(Wanted(tier="g1", medium=medium, capacity=6, layout=tiny, namespace="m=1", reset=False))
+device, _ = open_store(Wanted(tier="g1", medium=medium, capacity=6, layout=tiny, namespace="m=1", reset=False, instance="i"))
 block = anonymous(tiny.slot_bytes)
 device.read(4, block)
 device.write(1, block)
@@ -153,7 +153,9 @@ def test_a_pool_of_another_gpu_or_that_cannot_be_read_is_refused(driver, device)
 
 def wanted(url, layout=TINY, capacity=6):
     medium = Medium.parse(url)
-    return Wanted(tier="g1", medium=medium, capacity=capacity, layout=layout, namespace="m=1", reset=False)
+    return Wanted(
+        tier="g1", medium=medium, capacity=capacity, layout=layout, namespace="m=1", reset=False, instance="i"
+    )
 
 
 def test_a_plan_can_name_a_gpu(driver):  # noqa: ARG001 - there is one

@@ -17,7 +17,8 @@ from kvbm_events.schema.errors import (
     TierFull,
     UnknownRequest,
 )
-from kvbm_nats.manager import BlockManager, Options
+from kvbm_nats.manager import BlockManager
+from kvbm_nats.options import Options
 from kvbm_nats.recovery import recover
 from kvbm_statemachine import digest, to_bytes
 from support.chained_keys import prefix
@@ -53,7 +54,7 @@ def fill(owner, request, keys):
         slots = owner.allocate(request, len(keys) - found)
         owner.register(request, slots, keys[found:], parent=keys[found - 1] if found else "")
     owner.release(request)
-    owner.wait_transfers([*owner.state.transfers])
+    owner.settle()
     return found
 
 
@@ -79,7 +80,7 @@ def test_a_prompt_is_found_again_from_the_tier_it_went_down_to(log, instance):
         assert fill(owner, "c", chain("new", 30)) == 0  # pushes the old prompt out of g1
         hits = owner.match("d", old)
         assert [(hit.tier, len(hit.slots)) for hit in hits] == [("g1", 2), ("g2", 18)]
-        assert owner.wait_transfers(owner.onboard("d", old[2:], source="g2"))
+        assert owner.wait([owner.onboard("d", old[2:], source="g2")])
         assert len(owner.resident(old)) == 20
         owner.release("d")
         assert owner.check_integrity() == []

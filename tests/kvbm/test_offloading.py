@@ -5,7 +5,8 @@ import pytest
 
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema.errors import TierFull
-from kvbm_nats.manager import BlockManager, Options
+from kvbm_nats.manager import BlockManager
+from kvbm_nats.options import Options
 from kvbm_nats.plan import parse_plan
 from kvbm_tiers import MemoryMover, Report
 from support.chained_keys import prefix
@@ -21,7 +22,7 @@ def serve(owner, request, keys):
         slots = owner.allocate(request, len(keys) - found)
         owner.register(request, slots, keys[found:], parent=keys[found - 1] if found else "")
     owner.release(request)
-    assert owner.wait_transfers([*owner.state.transfers])
+    assert owner.settle()
 
 
 def test_write_through_takes_every_block_at_once():
@@ -33,7 +34,7 @@ def test_write_through_takes_every_block_at_once():
 def test_write_through_goes_on_to_the_next_tier():
     with open_owner("g1=8,g2=16,g3=32") as owner:
         serve(owner, "a", prefix([1] * 6))
-        owner.wait_transfers([*owner.state.transfers])
+        owner.settle()
         assert len(owner.resident(prefix([1] * 6), "g3")) == 6
 
 
@@ -76,7 +77,7 @@ def test_nothing_of_a_lower_tier_is_found_before_its_arrival_is_acknowledged():
         log.limit = owner.state.n + 2  # Registered and OffloadStarted are the last to be acknowledged
         owner.register("a", slots, keys)
         owner.release("a")
-        assert not owner.wait_transfers([*owner.state.transfers], timeout_s=0.2)
+        assert not owner.settle(timeout_s=0.2)
         assert len(owner.resident(keys, "g2")) == 4
         owner.evict(keys, tier="g1")
         assert owner.match("b", keys) == []
@@ -218,7 +219,7 @@ def test_reports_that_come_after_the_owner_gave_up_free_the_slots_and_nothing_el
         owner.register("a", slots, prefix([1] * 4))
         owner.release("a")
         (transfer,) = owner.state.transfers.values()
-        assert not owner.wait_transfers([transfer.id], timeout_s=0.1)
+        assert not owner.settle(timeout_s=0.1)
         assert len(transfer.quarantined) == 4, "the owner's deadline has passed"
         mover.doubts = [Report(transfer=transfer.id, slots=transfer.slots, reason="deadline passed", stopped=False)]
         owner.match("b", prefix([1] * 4))
@@ -242,7 +243,7 @@ def test_a_corrupt_block_is_evicted_and_never_loaded_and_the_rest_is():
         damaged = owner.state.tiers["g2"].lineage.index[keys[2]]
         mover.block("g2", damaged)[5] ^= 1
         owner.match("b", keys)
-        assert owner.wait_transfers(owner.onboard("b", keys))
+        assert owner.wait([owner.onboard("b", keys)])
         assert [(hit.tier, len(hit.slots)) for hit in owner.match("c", keys)] == [("g1", 2)]
         assert len(owner.resident(keys, "g2")) == 2
         assert owner.status().evicted["g2"] == 2, "the corrupt one, and the one that stands on it"

@@ -13,6 +13,10 @@ def test_a_plan_names_tiers_with_what_differs_from_the_defaults():
         TierSpec(tier="g2", capacity=20, admission="selective", seen_min=3),
         TierSpec(tier="g3", capacity=9000, admission="on_evict"),
     ]
+    assert parse_plan("g1=5,g2=9:priority/60:selective") == [
+        TierSpec(tier="g1", capacity=5),
+        TierSpec(tier="g2", capacity=9, admission="selective", priority_min=60),
+    ]
     assert parse_plan("g1=5:observed") == [TierSpec(tier="g1", capacity=5, control="observed")]
 
 
@@ -24,6 +28,7 @@ def test_a_plan_names_tiers_with_what_differs_from_the_defaults():
         ("g5=3", "'g5=3'"),
         ("g1=x", "'g1=x'"),
         ("g1=3:nonsense", "'nonsense'"),
+        ("g1=3:priority", "'priority'"),
         ("g1=3,g1=4", "twice"),
     ],
 )

@@ -12,7 +12,8 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-from kvbm_nats.manager import BlockManager, Options
+from kvbm_nats.manager import BlockManager
+from kvbm_nats.options import Options
 from kvbm_nats.plan import parse_plan
 from kvbm_nats.traces import generate, load_trace
 from kvbm_nats.traces.demo import demo_workload
@@ -35,7 +36,7 @@ def main(url, instance, plan, trace, first, last):
 
         part = as_told(islice(requests, int(first), int(last)))
         asyncio.run(play_trace(part, EmbeddedCache(owner), on_request=tell))
-        owner.wait_transfers([*owner.state.transfers])
+        owner.settle()
         owner.snapshot()
         flaws = owner.check_integrity()
     sys.stdout.write(f"done {flaws}\n")

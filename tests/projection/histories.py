@@ -17,12 +17,11 @@ from kvbm_statemachine.decide import (
     evict,
     fail_transfer,
     match,
-    offload,
-    onboard,
     plan_opening,
     register,
     release,
 )
+from support.desks import start_all
 
 START_US = 1_700_000_000_000_000
 
@@ -123,12 +122,13 @@ class Story:
 
     def _do_offload(self, a: int, b: int) -> None:
         source, tier = (("g1", "g2"), ("g2", "g3"), ("g1", "g3"))[b % 3]
-        offload(self.desk, source, tier, chain(a, 12), deadline_us=self.desk.now_us + 9, batch_max=1 + b % 5)
+        start_all(self.desk, source, tier, chain(a, 12), deadline_us=self.desk.now_us + 9, batch_max=1 + b % 5)
 
     def _do_onboard(self, a: int, b: int) -> None:
         names = list(self.state.requests)
         source = ("g2", "g3")[b % 2]
-        onboard(self.desk, source, "g1", chain(a, 12), request=names[b % len(names)], deadline_us=self.desk.now_us + 9)
+        request, deadline_us = names[b % len(names)], self.desk.now_us + 9
+        start_all(self.desk, source, "g1", chain(a, 12), request=request, deadline_us=deadline_us)
 
     def _do_complete(self, a: int, b: int) -> None:
         transfer = self._transfer(a)

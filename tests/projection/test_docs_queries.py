@@ -83,14 +83,14 @@ def events():
     begin(desk, keep=["g2"])
     match(desk, "req-1", KEYS[:4])
     register(desk, "g1", "req-1", allocate(desk, "g1", "req-1", 4), KEYS[:4], ROOT)
-    (down,) = offload(desk, "g1", "g2", KEYS[:4], deadline_us=START_US + 1_000_000)
+    down = offload(desk, "g1", "g2", KEYS[:4], deadline_us=START_US + 1_000_000)
     complete_transfer(desk, down.transfer)
     release(desk, "req-1")
 
     desk.now_us += 60_500_000
     match(desk, "req-7", KEYS[:6])
     register(desk, "g1", "req-7", allocate(desk, "g1", "req-7", 2), KEYS[4:6], KEYS[3])
-    (lost,) = offload(desk, "g1", "g2", KEYS[:6], deadline_us=desk.now_us)
+    lost = offload(desk, "g1", "g2", KEYS[4:6], deadline_us=desk.now_us)
     fail_transfer(desk, lost.transfer, reason="no route")
     release(desk, "req-7")
     evict(desk, "g1", [KEYS[5]], reason="operator", actor="ops")

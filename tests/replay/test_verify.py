@@ -9,7 +9,8 @@ from kvbm_events.log import Entry
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema import TierSpec
 from kvbm_events.schema.errors import IllegalTransition, InvalidCommand, LogGap
-from kvbm_nats.manager import BlockManager, Options
+from kvbm_nats.manager import BlockManager
+from kvbm_nats.options import Options
 from kvbm_nats.replay import Moment, export, parse_moment, verify
 from kvbm_nats.replay.verify import Claim
 from support.chained_keys import prefix
@@ -28,7 +29,7 @@ def write(log, *, prompts=12, snapshot_after=None):
                 slots = owner.allocate(f"r{number}", 4 - found)
                 owner.register(f"r{number}", slots, keys[found:], parent=keys[found - 1] if found else "")
             owner.release(f"r{number}")
-            owner.wait_transfers([*owner.state.transfers])
+            owner.settle()
             if number == snapshot_after:
                 owner.snapshot()
         owner.flush()

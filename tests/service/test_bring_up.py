@@ -142,7 +142,7 @@ async def test_what_failed_is_never_told_as_there(hosted, mover):
     mover.lost = {KEYS[5]}
     answer = await hosted.ask("match", request="r", keys=KEYS, onboard=True)
     assert tiers_of(answer) == {"g1": 5, "g2": 3}
-    assert answer["note"] == "a transfer failed"
+    assert answer["note"] == "1 did not come: read error"
 
 
 async def test_who_waits_when_the_service_ends_is_told(hosted, mover):

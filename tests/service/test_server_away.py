@@ -6,7 +6,7 @@ import pytest
 
 from kvbm_events.jetstream import Options as LogOptions
 from kvbm_events.schema.errors import LogUnavailable
-from kvbm_nats.manager import Options
+from kvbm_nats.options import Options
 from kvbm_nats.publisher import Publisher
 from kvbm_nats.service.config import InstanceConfig, ServeConfig
 from kvbm_nats.service.server import Server

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from kvbm_events.schema.errors import KvbmError
-from kvbm_nats.manager import Options
+from kvbm_nats.options import Options
 from kvbm_nats.service import answers, config, leases, messages, micro
 from kvbm_nats.service.config import ServeConfig
 from kvbm_nats.service.messages import Call, StatusCall, Verb

@@ -37,7 +37,7 @@ from kvbm_statemachine.decide.desk import MAX_NAME
 from kvbm_statemachine.decide.lookup import MAX_LOOKUP
 from kvbm_statemachine.state import MAX_REQUESTS
 from support.chained_keys import key_at, prefix
-from support.desks import desk_of, put, spec
+from support.desks import desk_of, put, spec, start_all
 
 KEYS = prefix([1, 1])
 """Held by r, in slots 0 and 1 of g1; on their way to slots 0 and 1 of g2, by transfer 1.3."""
@@ -46,14 +46,17 @@ R_OWN, OTHERS, FREE = 2, 3, 4
 """Slots of g1: allocated to r, allocated to another request, free."""
 COLD = prefix([5, 5])
 """In g2, held by nobody."""
+WARM = prefix([6, 6])
+"""In g1, in slots 8 and 9, held by a third request."""
 
 
 def scene():
-    desk, events = desk_of(spec("g1", 8), spec("g2", 8))
+    desk, events = desk_of(spec("g1", 10), spec("g2", 8))
     put(desk, KEYS, keep=True)
     offload(desk, "g1", "g2", KEYS, deadline_us=9)
     allocate(desk, "g1", "r", 1)
     allocate(desk, "g1", "other", 1)
+    register(desk, "g1", "third", allocate(desk, "g1", "third", 2, at=[8, 9]), WARM)
     register(desk, "g2", "cold", allocate(desk, "g2", "cold", 2), COLD)
     release(desk, "cold")
     return desk, events
@@ -90,7 +93,7 @@ def gone(keys, tier="g1", reason="operator"):
     return partial(evict, tier=tier, keys=keys, reason=reason, actor="test")
 
 
-def down(source="g1", tier="g2", keys=(), **more):
+def down(source="g1", tier="g2", keys=WARM, **more):
     return partial(offload, source=source, tier=tier, keys=keys, deadline_us=9, **more)
 
 
@@ -113,14 +116,14 @@ REFUSALS = [
     (to(count=2, at=[FREE]), InvalidCommand, "as many as are named"),
     (to(count=1, at=[OTHERS]), InvalidCommand, "slot 3: it is allocated, not free"),
     (to(count=1, at=[0]), InvalidCommand, "slot 0: it is registered, not free"),
-    (to(count=1, at=[8]), InvalidCommand, "the tier has 8 slots"),
+    (to(count=1, at=[10]), InvalidCommand, "the tier has 10 slots"),
     (to(count=2, at=[FREE, FREE]), InvalidCommand, "names it twice"),
     (to(request=""), InvalidCommand, f"1 to {MAX_NAME} characters"),
     (to(request="x" * (MAX_NAME + 1)), InvalidCommand, f"1 to {MAX_NAME} characters"),
     (to(request="\ud800"), InvalidCommand, "that UTF-8 can write"),
     (to(priority=-1), InvalidCommand, "priorities go from 0 to 100"),
     (to(priority=101), InvalidCommand, "priorities go from 0 to 100"),
-    (to(count=5), TierFull, "no room for 5 blocks: 4 of 8 slots are free, 0 more can be evicted.*Try: release"),
+    (to(count=5), TierFull, "no room for 5 blocks: 4 of 10 slots are free, 0 more can be evicted.*Try: release"),
     (to(tier="g2", count=7), TierFull, "no room for 7 blocks: 4 of 8 slots are free, 2 more can be evicted"),
     (filled(tier="g3"), UnknownTier, "no tier 'g3'"),
     (filled(request="nobody"), UnknownRequest, "no request 'nobody' is open.*Try: match or allocate first"),
@@ -134,7 +137,7 @@ REFUSALS = [
     (filled(slots=(OTHERS,)), InvalidCommand, "not allocated to request 'r'"),
     (filled(slots=(FREE,)), InvalidCommand, "slot 4: it is free, not allocated"),
     (filled(slots=(0,)), InvalidCommand, "slot 0: it is registered, not allocated"),
-    (filled(slots=(99,)), InvalidCommand, "the tier has 8 slots"),
+    (filled(slots=(99,)), InvalidCommand, "the tier has 10 slots"),
     (filled(slots=(R_OWN, R_OWN), keys=(NEW, key_at(8))), InvalidCommand, "names it twice"),
     (filled(keys=(KEYS[1],), parent=NEW), InvalidCommand, "its parent in g1 is another one"),
     (filled(parent=NEW), InvalidCommand, "its own ancestor"),
@@ -147,7 +150,7 @@ REFUSALS = [
     (partial(release, request="r", slots=[R_OWN]), InvalidCommand, "no tier is named.*Try: name the tier"),
     (partial(release, request="r", tier="g1", slots=[OTHERS]), InvalidCommand, "not allocated to request 'r'"),
     (partial(release, request="r", tier="g1", slots=[0]), InvalidCommand, "it is registered, not allocated"),
-    (partial(release, request="r", tier="g1", slots=[8]), InvalidCommand, "the tier has 8 slots"),
+    (partial(release, request="r", tier="g1", slots=[10]), InvalidCommand, "the tier has 10 slots"),
     (gone(KEYS, tier="g3"), UnknownTier, "no tier 'g3'"),
     (gone(["zz"]), InvalidCommand, "'zz' is not a block key"),
     (gone(KEYS, reason="capacity"), InvalidCommand, "only an allocation decides that.*Try: use operator"),
@@ -155,17 +158,23 @@ REFUSALS = [
     (gone(KEYS[:1]), BlockHeld, "is in use"),
     (down(source="g3"), UnknownTier, "no tier 'g3'"),
     (down(tier="g3"), UnknownTier, "no tier 'g3'"),
-    (down(tier="g1"), InvalidCommand, "a transfer goes to another tier"),
+    (down(tier="g1"), InvalidCommand, "offload from g1 to g1: that is no slower tier"),
+    (down(source="g2", tier="g1", keys=COLD), InvalidCommand, "offload from g2 to g1: that is no slower tier"),
     (down(keys=["zz"]), InvalidCommand, "'zz' is not a block key"),
-    (down(batch_max=0), InvalidCommand, f"1 to {MAX_BLOCKS} blocks at a time"),
-    (down(batch_max=MAX_BLOCKS + 1), InvalidCommand, f"1 to {MAX_BLOCKS} blocks at a time"),
+    (down(keys=()), InvalidCommand, f"0 blocks: it has 1 to {MAX_BLOCKS}"),
+    (down(keys=keys_of(MAX_BLOCKS + 1)), InvalidCommand, f"{MAX_BLOCKS + 1} blocks: it has 1 to {MAX_BLOCKS}"),
+    (down(keys=[NEW]), InvalidCommand, "they are no path there.*Try: see next_batch"),
+    (down(keys=WARM[::-1]), InvalidCommand, "they are no path there"),
+    (down(keys=WARM[:1] * 2), InvalidCommand, "they are no path there"),
+    (down(keys=KEYS), InvalidCommand, "one is there, or on its way, already"),
     (down(priority=101), InvalidCommand, "priorities go from 0 to 100"),
     (up(source="g3"), UnknownTier, "no tier 'g3'"),
     (up(tier="g3"), UnknownTier, "no tier 'g3'"),
-    (up(tier="g2"), InvalidCommand, "a transfer goes to another tier"),
+    (up(tier="g2"), InvalidCommand, "onboard from g2 to g2: that is no faster tier"),
+    (up(source="g1", tier="g2", keys=WARM), InvalidCommand, "onboard from g1 to g2: that is no faster tier"),
     (up(request="nobody"), UnknownRequest, "no request 'nobody' is open"),
     (up(keys=["zz"]), InvalidCommand, "'zz' is not a block key"),
-    (up(batch_max=0), InvalidCommand, "blocks at a time"),
+    (up(at=[6, 7]), InvalidCommand, "nobody does in a tier that we own"),
     *(
         case
         for end in (arrived, lost)
@@ -216,11 +225,30 @@ def test_an_eviction_waits_for_a_transfer_and_not_for_its_quarantine():
     refuse(desk, events, lost(), UnknownTransfer, "is open")
 
 
-def test_an_onboard_that_does_not_fit_starts_nothing():
+def test_a_transfer_that_does_not_fit_starts_nothing():
     desk, events = scene()
     allocate(desk, "g1", "other", 3)
-    refuse(desk, events, up(batch_max=1), TierFull, "no room for 2 blocks: 1 of 8 slots are free")
-    assert offload(desk, "g1", "g2", prefix([9]), deadline_us=9) == []
+    refuse(desk, events, up(), TierFull, "no room for 2 blocks: 1 of 10 slots are free")
+    allocate(desk, "g2", "other", 5)
+    refuse(desk, events, down(), TierFull, "no room for 2 blocks: 0 of 8 slots are free, 1 more")
+
+
+def test_what_comes_up_to_an_observed_tier_comes_to_the_slots_that_its_engine_names():
+    desk, events = desk_of(spec("g1", 6, control="observed"), spec("g2", 8))
+    register(desk, "g2", "cold", allocate(desk, "g2", "cold", 2), COLD)
+    allocate(desk, "g1", "r", 1, at=[0])
+    for at, said in [
+        (None, "2 blocks for any slots of g1: an observed tier's engine names a slot for each block"),
+        ([3], "2 blocks for 1 slots"),
+        ([0, 3], "slot 0: it is allocated, not free"),
+        ([3, 3], "names it twice"),
+        ([5, 6], "the tier has 6 slots"),
+    ]:
+        refuse(desk, events, up(at=at), InvalidCommand, said)
+    started = onboard(desk, "g2", "g1", COLD, request="r", deadline_us=9, at=[4, 2])
+    complete_transfer(desk, started.transfer)
+    assert [desk.state.tiers["g1"].lineage.index[key] for key in COLD] == [4, 2]
+    assert check_integrity(desk.state) == []
 
 
 def test_an_observed_tier_evicts_nothing_of_its_own():
@@ -251,6 +279,12 @@ def planned(state, **changes):
             "policy 'opt' of g1. Try: choose one of lineage-lru",
         ),
         ({"tiers": [spec("g1", 8, seen_min=0)]}, InvalidCommand, "seen at least once"),
+        ({"tiers": [spec("g1", 8, priority_min=101)]}, InvalidCommand, "priorities go from 0 to 100"),
+        (
+            {"tiers": [spec("g1", 8, priority_min=9, admission="on_evict")]},
+            InvalidCommand,
+            "priority_min 9 of g1 with on_evict.*Try: use write_through or selective",
+        ),
         ({"namespace": "model=a;dtype=c"}, NamespaceMismatch, "dtype was 'b' and is 'c'.*Try: open without keeping"),
         ({"namespace": "model=a;layout=c"}, NamespaceMismatch, "'dtype' became 'layout'"),
         ({"namespace": "model=a"}, NamespaceMismatch, "one has more fields than the other"),
@@ -273,7 +307,7 @@ def test_more_keys_than_an_event_carries_become_several_events():
     put(desk, keys)
     sizes = [len(event.keys) // KEY_DIGITS for event in events if isinstance(event, Registered)]
     assert sizes == [MAX_BLOCKS, MAX_BLOCKS, 76]
-    started = offload(desk, "g1", "g2", keys, deadline_us=9)
+    started = start_all(desk, "g1", "g2", keys)
     assert [len(event.keys) // KEY_DIGITS for event in started] == [MAX_BLOCKS, MAX_BLOCKS, 76]
     for event in started:
         complete_transfer(desk, event.transfer)

@@ -167,7 +167,7 @@ def test_a_transfer_that_cannot_start(changes, said):
     desk, events = desk_of(spec("g1", 8), spec("g2", 8))
     put(desk, prefix([1, 1, 1]))
     before = fold_of(desk, events)
-    (started,) = offload(desk, "g1", "g2", prefix([1, 1, 1]), deadline_us=9)
+    started = offload(desk, "g1", "g2", prefix([1, 1, 1]), deadline_us=9)
     refuse(before, replace(started, **changes), said)
     refuse(desk.state, displaced(replace(started, slots=[(3, 3)]), desk.state), "under way there already")
 
@@ -197,7 +197,7 @@ def fold_of(desk, events):
 def test_a_transfer_that_cannot_end(changes, said, ending):
     desk, events = desk_of(spec("g1", 8), spec("g2", 8))
     put(desk, prefix([1, 1, 1]))
-    (started,) = offload(desk, "g1", "g2", prefix([1, 1, 1]), deadline_us=9)
+    started = offload(desk, "g1", "g2", prefix([1, 1, 1]), deadline_us=9)
     before = fold_of(desk, events)
     if ending == "completed":
         event = complete_transfer(desk, started.transfer)

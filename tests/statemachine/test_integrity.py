@@ -26,7 +26,7 @@ def whole():
     evict(desk, "g1", CORRUPT, reason="corrupt", actor="test")
     match(desk, "r", KEYS)
     allocate(desk, "g1", "r", 1)
-    (started,) = offload(desk, "g1", "g2", KEYS, deadline_us=9)
+    started = offload(desk, "g1", "g2", KEYS, deadline_us=9)
     fail_transfer(desk, started.transfer, reason="x", slots=[0], stopped=False)
     assert check_integrity(desk.state) == []
     return desk.state

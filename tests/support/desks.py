@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kvbm_events.schema import ROOT, AnyEvent, TierName, TierSpec
+from kvbm_events.schema import MAX_BLOCKS, ROOT, AnyEvent, TierName, TierSpec, TransferStarted
 from kvbm_statemachine import State, evolve
-from kvbm_statemachine.decide import Desk, allocate, plan_opening, register, release
+from kvbm_statemachine.decide import Desk, allocate, next_batch, offload, onboard, plan_opening, register, release
 
 
 def spec(tier: TierName, capacity: int, **more: Any) -> TierSpec:
@@ -30,3 +30,31 @@ def put(desk: Desk, keys: Sequence[str], name: str = "r", parent: str = ROOT, *,
     if not keep:
         release(desk, name)
     return slots
+
+
+def start_all(
+    desk: Desk,
+    source: TierName,
+    tier: TierName,
+    keys: Sequence[str],
+    *,
+    request: str = "",
+    batch_max: int = MAX_BLOCKS,
+    deadline_us: int = 9,
+) -> list[TransferStarted]:
+    """Start all of these blocks that can go, batch by batch: up for the request, or down if none is named."""
+    started: list[TransferStarted] = []
+    while keys:
+        batch = next_batch(desk.state, source, tier, keys, batch_max)
+        part, keys = keys[batch.start : batch.end], keys[batch.end :]
+        if part and request:
+            at = free_slots(desk, tier)[: len(part)] if desk.state.tier(tier).observed else None
+            started.append(onboard(desk, source, tier, part, request=request, deadline_us=deadline_us, at=at))
+        elif part:
+            started.append(offload(desk, source, tier, part, deadline_us=deadline_us))
+    return started
+
+
+def free_slots(desk: Desk, tier: TierName) -> list[int]:
+    """The free slots of a tier, as an engine that decides there would know them."""
+    return [slot for slot, state in enumerate(desk.state.tier(tier).slots.states) if not state]

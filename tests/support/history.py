@@ -15,6 +15,7 @@ from kvbm_statemachine import POLICIES, State, check_integrity, decide, digest, 
 from kvbm_statemachine.policies import Victims
 from support.block_book import BlockBook, evictable, held_slots
 from support.chained_keys import key_at, prefix
+from support.desks import free_slots
 
 PLANS: dict[str, list[TierSpec]] = {
     "g1": [TierSpec(tier="g1", capacity=9)],
@@ -115,9 +116,9 @@ class History(RuleBasedStateMachine):
     @rule(origin=picks, goal=picks, pick=picks, size=st.integers(1, 4))
     def offload(self, origin: int, goal: int, pick: int, size: int) -> None:
         name = self._tier(origin)
-        self._command(
-            decide.offload, name, self._other(name, goal), self._path_in(name, pick), deadline_us=9, batch_max=size
-        )
+        ends = name, self._other(name, goal)
+        keys = self._next(ends, self._path_in(name, pick), size)
+        self._command(decide.offload, *ends, keys, deadline_us=9)
 
     @precondition(lambda self: len(self.state.tiers) > 1)
     @rule(request=requests, origin=picks, goal=picks, pick=picks, size=st.integers(1, 4))
@@ -126,7 +127,9 @@ class History(RuleBasedStateMachine):
         keys = self._path_in(name, pick)
         self._command(decide.match, request, keys)
         ends = name, self._other(name, goal)
-        self._command(decide.onboard, *ends, keys, request=request, deadline_us=9, batch_max=size)
+        keys = self._next(ends, keys, size)
+        at = free_slots(self.desk, ends[1])[: len(keys)] if self.state.tiers[ends[1]].observed else None
+        self._command(decide.onboard, *ends, keys, request=request, deadline_us=9, at=at)
 
     @precondition(lambda self: self.state.transfers)
     @rule(pick=picks, part=st.integers(0, 7))
@@ -246,6 +249,18 @@ class History(RuleBasedStateMachine):
     def _other(self, name: TierName, pick: int) -> TierName:
         others = [tier for tier in self.state.tiers if tier != name]
         return others[pick % len(others)]
+
+    def _next(self, ends: tuple[TierName, TierName], keys: list[str], size: int) -> list[str]:
+        """What of a path goes next: all before it is there, on its way, or gone."""
+        start, end, gone = decide.next_batch(self.state, *ends, keys, size)
+        have, there = (self.book.parents[name].keys() for name in ends)
+        coming = self.state.incoming[ends[1]]
+        can_go = [key in have and key not in there and key not in coming for key in keys]
+        assert not any(can_go[:start])
+        assert all(can_go[start:end])
+        assert gone == sum(key not in have for key in keys[:start])
+        assert end == start or end - start == size or end == len(keys) or not can_go[end]
+        return keys[start:end]
 
     def _held(self, request: str, name: TierName) -> set[int]:
         """The registered slots of a tier that a request holds, be it by a block that stands on them."""

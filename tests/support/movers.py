@@ -11,8 +11,8 @@ from typing import get_args
 
 import pytest
 
-from kvbm_events.schema import TierName
-from kvbm_tiers import Job, MemoryMover, Mover, Report
+from kvbm_events.schema import TIERS, TierName
+from kvbm_tiers import OBJECT_TIER, Job, MemoryMover, Mover, NixlObjectMover, Report
 from kvbm_tiers.cpu_device import CpuDevice
 from kvbm_tiers.cuda import CudaDevice, CudaMover, Way, Ways
 from kvbm_tiers.disk_slab import DiskSlab
@@ -20,12 +20,16 @@ from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.job_book import wall_clock_us
 from kvbm_tiers.layout import Layout
+from kvbm_tiers.medium import Medium
 from kvbm_tiers.memory import anonymous
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
+from kvbm_tiers.objects import Bucket
+from kvbm_tiers.openers import Wanted, open_store
 from kvbm_tiers.routed_mover import open_mover
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
 from support.gpu import gpu_driver
+from support.object_servers import FakeS3, ObjectServers
 
 CAPACITY = 64
 PATIENCE_S = 30.0
@@ -55,6 +59,20 @@ KINDS: dict[str, tuple[TierName, TierName]] = {
     "cuda staged g2-g1": ("g2", "g1"),
     "cuda mapped g1-g2": ("g1", "g2"),
     "cuda mapped g2-g1": ("g2", "g1"),
+    "obstore s3 g1-g4": ("g1", "g4"),
+    "obstore s3 g2-g4": ("g2", "g4"),
+    "obstore s3 g4-g2": ("g4", "g2"),
+    "obstore s3 g3-g4": ("g3", "g4"),
+    "obstore s3 g4-g1": ("g4", "g1"),
+    "obstore az g2-g4": ("g2", "g4"),
+    "obstore az g4-g2": ("g4", "g2"),
+    "nixl s3 g1-g4": ("g1", "g4"),
+    "nixl s3 g2-g4": ("g2", "g4"),
+    "nixl s3 g4-g2": ("g4", "g2"),
+    "nixl s3 g3-g4": ("g3", "g4"),
+    "nixl s3 g4-g1": ("g4", "g1"),
+    "nixl az g2-g4": ("g2", "g4"),
+    "nixl az g4-g2": ("g4", "g2"),
 }
 PARAMS = [pytest.param(kind, marks=pytest.mark.gpu) if kind.startswith("cuda") else kind for kind in KINDS]
 """The kinds as parameters of tests."""
@@ -70,6 +88,19 @@ class Clock:
         return wall_clock_us() + self.ahead_us
 
 
+def key_of(slot: int) -> str:
+    """The key of the block in a slot of object storage, in these tests."""
+    return f"{slot:032x}"
+
+
+def open_bucket(url: str, layout: Layout, capacity: int = CAPACITY, **more: object) -> Bucket:
+    """Object storage as a stack opens it."""
+    fields = {"tier": OBJECT_TIER, "medium": Medium.parse(url), "capacity": capacity, "layout": layout}
+    bucket, _ = open_store(Wanted(**{**fields, "namespace": "m=1", "instance": "test", "reset": False, **more}))
+    assert isinstance(bucket, Bucket)
+    return bucket
+
+
 def open_stores(folder: Path, layout: Layout, capacity: int = CAPACITY) -> dict[TierName, Store]:
     """One store of each kind: device, host, disk."""
     return {
@@ -82,8 +113,16 @@ def open_stores(folder: Path, layout: Layout, capacity: int = CAPACITY) -> dict[
 class Rig:
     """A mover, the two tiers that it moves between, and their bytes."""
 
-    def __init__(self, kind: str, folder: Path, layout: Layout, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self,
+        kind: str,
+        folder: Path,
+        layout: Layout,
+        capacity: int = CAPACITY,
+        servers: ObjectServers | FakeS3 | None = None,
+    ) -> None:
         self.kind, self.layout, self.capacity, self.clock = kind, layout, capacity, Clock()
+        self._servers = servers
         self.source, self.tier = KINDS[kind]
         self.stores: dict[TierName, Store] = {}
         self.mover: Mover = self._open(folder)
@@ -95,19 +134,43 @@ class Rig:
         driver = gpu_driver() if self.kind.startswith("cuda") else None
         self.stores = open_stores(folder, self.layout, self.capacity)
         if driver:
-            self.stores = {"g1": CudaDevice(driver, self.layout, self.capacity), "g2": self.stores["g2"]}
+            for tier in ("g1", "g3"):
+                self.stores.pop(tier).close()
+            self.stores["g1"] = CudaDevice(driver, self.layout, self.capacity)
             way: Way = next(way for way in get_args(Way) if way in self.kind)
             return CudaMover(self.stores, ways=Ways(way, way), now_us=self.clock)
-        if self.kind.startswith("routed"):
-            return open_mover(self.stores, now_us=self.clock)
-        if self.kind.startswith("thread"):
-            return ThreadMover(self.stores, now_us=self.clock)
         try:
-            return NixlPosixMover(self.stores, engine="uring" if "uring" in self.kind else "aio", now_us=self.clock)
-        except NixlUnavailable as error:
+            return self._open_over_stores(folder)
+        except (NixlUnavailable, pytest.skip.Exception) as error:
             for store in self.stores.values():
                 store.close()
-            pytest.skip(f"NOT TESTED: {error}")
+            pytest.skip(f"NOT TESTED: {error}" if isinstance(error, NixlUnavailable) else str(error))
+
+    def _open_over_stores(self, folder: Path) -> Mover:
+        if OBJECT_TIER in {self.source, self.tier}:
+            assert self._servers, "this kind takes a server"
+            via, server, _ = self.kind.split()
+            self.stores.pop("g3" if "g3" not in {self.source, self.tier} else "g1").close()
+            url = (
+                self._servers.url(folder.name, via=via)
+                if isinstance(self._servers, FakeS3)
+                else self._servers.url(server, folder.name, via=via)
+            )
+            self.stores[OBJECT_TIER] = bucket = open_bucket(url, self.layout, self.capacity)
+            return NixlObjectMover(self.stores, bucket, now_us=self.clock) if via == "nixl" else self._routed()
+        if self.kind.startswith("routed"):
+            return self._routed()
+        if self.kind.startswith("thread"):
+            return ThreadMover(self.stores, now_us=self.clock)
+        return NixlPosixMover(self.stores, engine="uring" if "uring" in self.kind else "aio", now_us=self.clock)
+
+    def _routed(self) -> Mover:
+        return open_mover(self.stores, now_us=self.clock)
+
+    @property
+    def absent(self) -> TierName:
+        """A tier that the mover has no way to."""
+        return next(tier for tier in TIERS[::-1] if tier not in self.stores)
 
     def close(self) -> None:
         """The mover first, then what it moves between."""
@@ -123,7 +186,9 @@ class Rig:
             return
         block = anonymous(self.layout.slot_bytes)
         block[: len(data)] = data
-        self.stores[tier].write(slot, block)
+        if isinstance(store := self.stores[tier], Bucket):
+            store.assign([slot], [key_of(slot)])
+        store.write(slot, block)
 
     def fill(self, slot: int) -> bytes:
         """Write a block of chance into a slot of the source."""
@@ -147,7 +212,7 @@ class Rig:
             "tier": self.tier,
             "source_slots": sources,
             "slots": slots,
-            "keys": ["0" * 32] * len(slots),
+            "keys": [key_of(slot) for slot in (sources if self.source == OBJECT_TIER else slots)],
             "deadline_us": wall_clock_us() + 60_000_000,
             **more,
         }

@@ -41,7 +41,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._ports = [_free_port() for _ in range(6)]
+        self._ports = [free_port() for _ in range(6)]
         self.url = ",".join(f"nats://127.0.0.1:{port}" for port in self._ports[:3])
         self._processes = [self._start(number) for number in range(3)]
 
@@ -69,7 +69,7 @@ class Cluster:
             return subprocess.Popen([find_nats_server(), "-c", str(config)], stdout=log, stderr=log)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 

@@ -67,7 +67,7 @@ def _failed(cls) -> st.SearchStrategy[AnyEvent]:
     return st.builds(cls, **HEAD, transfer=NAMES, tier=TIER_NAMES, slots=RUNS, reason=TEXT, stopped=st.booleans())
 
 
-_specs = st.builds(TierSpec, tier=TIER_NAMES, capacity=COUNTS, policy=NAMES, seen_min=COUNTS)
+_specs = st.builds(TierSpec, tier=TIER_NAMES, capacity=COUNTS, policy=NAMES, seen_min=COUNTS, priority_min=COUNTS)
 _found = st.builds(Found, tier=TIER_NAMES, blocks=COUNTS, last=KEYS)
 _missed = st.integers(0, 6).flatmap(packed)
 

@@ -19,7 +19,8 @@ from typing import Self
 from kvbm_events.codec import decode
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.schema import AnyEvent, TierSpec, TransferFailed
-from kvbm_nats.manager import BlockManager, Options
+from kvbm_nats.manager import BlockManager
+from kvbm_nats.options import Options
 from kvbm_nats.workers import WorkerMover, WorkerOptions
 from kvbm_tiers import Job, MemoryMover, Report
 from kvbm_tiers.reports import HeldTier

@@ -14,8 +14,8 @@ LAYOUT = preset("tiny")
 
 
 @pytest.fixture(params=PARAMS)
-def rig(request, tmp_path):
-    rig = Rig(request.param, tmp_path, LAYOUT)
+def rig(request, tmp_path, object_servers):
+    rig = Rig(request.param, tmp_path, LAYOUT, servers=object_servers)
     yield rig
     rig.close()
 
@@ -126,9 +126,9 @@ def test_closing_with_jobs_under_way_ends_and_reports_no_more(rig):
 
 
 @pytest.fixture(params=[kind for kind in PARAMS if not str(kind).startswith("memory")])
-def late_rig(request, tmp_path):
+def late_rig(request, tmp_path, object_servers):
     """A mover that minds deadlines, with a clock to set forward; one that is done on submission is never late."""
-    rig = Rig(request.param, tmp_path, LAYOUT)
+    rig = Rig(request.param, tmp_path, LAYOUT, servers=object_servers)
     yield rig
     rig.close()
 
@@ -150,10 +150,10 @@ def test_past_its_deadline_every_block_has_failed_and_is_said_to_have_stopped_on
 
 
 def test_a_path_that_a_mover_has_not_is_reported(late_rig):
-    late_rig.mover.submit(late_rig.job([0], [0], tier="g4"))
+    late_rig.mover.submit(late_rig.job([0], [0], tier=late_rig.absent))
     ((slot, reason),) = failed(late_rig.reports(1)).items()
     assert slot == 0
-    assert "g4" in reason
+    assert late_rig.absent in reason
 
 
 def test_a_slot_that_is_not_there_fails_and_the_others_arrive(late_rig):

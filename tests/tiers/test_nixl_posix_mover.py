@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 import structlog.testing
 
-from kvbm_tiers import nixl_posix_mover, preset
+from kvbm_tiers import nixl_mover, preset
 from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.nixl_agent import PosixAgent
 from support.movers import CAPACITY, Rig, collect
@@ -101,12 +101,12 @@ def test_what_does_not_end_in_time_is_in_doubt_and_its_handle_is_kept(gate, rig)
 
 
 def test_transfers_under_way_are_bounded_and_what_waits_is_not_in_doubt(gate, rig):
-    for number in range(nixl_posix_mover.LANES + 2):
+    for number in range(nixl_mover.LANES + 2):
         rig.mover.submit(rig.job(range(32), range(32), transfer=f"1.{number}"))
     assert gate.asked.wait(60)
     rig.clock.ahead_us = 120_000_000
     reports = rig.mover.poll()
-    assert sum(not report.stopped for report in reports) <= nixl_posix_mover.LANES
+    assert sum(not report.stopped for report in reports) <= nixl_mover.LANES
     assert {report.transfer for report in reports if report.stopped} >= {"1.4", "1.5"}
     gate.open.set()
     count = sum(len(report.slots) for report in reports if not report.stopped)
@@ -115,7 +115,7 @@ def test_transfers_under_way_are_bounded_and_what_waits_is_not_in_doubt(gate, ri
 
 def test_closing_leaves_what_does_not_end_to_itself(gate, rig, monkeypatch):
     parked = []
-    monkeypatch.setattr(nixl_posix_mover, "_parked", parked)
+    monkeypatch.setattr(nixl_mover, "_parked", parked)
     rig.mover._patience_s = 0.1
     rig.mover.submit(rig.job(range(CAPACITY), range(CAPACITY)))
     assert gate.asked.wait(60)
@@ -125,11 +125,11 @@ def test_closing_leaves_what_does_not_end_to_itself(gate, rig, monkeypatch):
     assert gate.released == []
     assert rig.mover.poll() == []
     agent, stuck, _ = parked[0]
-    for _, flight in stuck:  # what a process would leave to its end
-        gate.open.set()
-        while not agent.is_over(flight.handle):
+    gate.open.set()
+    for handle, _ in (each for _, flight in stuck for each in flight.flying):  # what a process would leave to its end
+        while not agent.is_over(handle):
             pass
-        agent.release(flight.handle)
+        agent.release(handle)
 
 
 def test_a_handle_that_nixl_does_not_take_back_is_kept(tmp_path, monkeypatch):

@@ -93,7 +93,7 @@ async def test_what_is_in_a_folder_survives_the_worker_and_comes_up_unharmed(nat
         await kv.evict(KEYS, tier="g1")
         answer = await kv.match("c", KEYS, onboard=True, wait_s=20)
         assert [hit for hit in answer.hits if hit.tier == "g1"] == [], "a block with other bytes was loaded"
-        assert answer.note == "a transfer failed"
+        assert answer.note == "6 did not come: corrupt"
         assert (await kv.match("d", KEYS)).hits == [], "what is corrupt is evicted"
     assert await worker.terminate() == 0
     assert await service.terminate() == 0

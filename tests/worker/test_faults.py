@@ -14,8 +14,8 @@ from support.workers import StepMover, found_below, pump_until, settle
 
 
 def check_next(site, owner):
-    keys, transfers = site.offload(owner)
-    assert owner.wait_transfers(transfers)
+    keys, _ = site.offload(owner)
+    assert owner.settle()
     assert found_below(owner, keys) == 4
     settle(owner)
 
@@ -40,13 +40,13 @@ def test_the_nats_server_dies_and_comes_back_with_a_job_in_every_step(own_site, 
         steps = [lambda: None, lambda: mover.let(report=False), mover.let]
         for step in steps:
             count = len(mover.submitted)
-            keys, transfers = site.offload(owner)
+            keys, _ = site.offload(owner)
             mover.wait_submitted(count + 1)
             nats_server.kill()
             step()
             nats_server.start()
             mover.let()
-            assert owner.wait_transfers(transfers)
+            assert owner.settle()
             assert found_below(owner, keys) == 4
             mover.let(copy=False)
         mover.let()
@@ -61,10 +61,10 @@ def test_a_server_that_does_not_answer_makes_nobody_dead(own_site, nats_server):
         site.work()
         check_next(site, owner)
         nats_server.kill()
-        keys, transfers = site.offload(owner)
-        assert not owner.wait_transfers(transfers, timeout_s=2.0)
+        keys, _ = site.offload(owner)
+        assert not owner.settle(timeout_s=2.0)
         nats_server.start()
-        assert owner.wait_transfers(transfers)
+        assert owner.settle()
         assert found_below(owner, keys) == 4
         assert site.failures(owner) == []
 
@@ -147,7 +147,7 @@ def test_hostile_duplicate_and_late_reports_do_nothing(site):
         pump_until(owner, lambda: site.mover.passed_over >= len(lies) - 1)
         assert found_below(owner, keys) == 0
         mover.let()
-        assert owner.wait_transfers([transfer])
+        assert owner.settle()
         n = owner.state.n
         seen = site.mover.passed_over
         publish(site.url, [(subject, encode(good)), (subject, encode(good))])
@@ -201,8 +201,8 @@ def test_a_worker_keeps_its_hands_off_an_epoch_whose_owner_has_no_workers(site):
     done = len(mover.submitted)
     with site.open_without_workers() as owner:
         for _ in range(5):
-            _, transfers = site.offload(owner)
-            assert owner.wait_transfers(transfers)
+            site.offload(owner)
+            assert owner.settle()
     with site.open() as owner:
         check_next(site, owner)
         assert len(mover.submitted) == done + 1
@@ -220,7 +220,7 @@ def test_a_job_whose_order_was_trimmed_fails_by_name(site):
         asyncio.run(trim(seq))
         owner.maintain()
         site.work()
-        assert owner.wait_transfers(transfers)
+        assert owner.settle()
         assert site.failures(owner, after=seq) == [(transfers[0], "its order was trimmed from the log", True)]
         assert found_below(owner, keys) == 0
         check_next(site, owner)
@@ -230,10 +230,10 @@ def test_a_frozen_server_is_waited_for(own_site, nats_server):
     site, mover = own_site, StepMover(may_copy=False)
     with site.open(dead_after_s=60) as owner:
         site.work(mover)
-        keys, transfers = site.offload(owner)
+        keys, _ = site.offload(owner)
         mover.wait_submitted()
         with frozen(nats_server):
             mover.let()
-            assert not owner.wait_transfers(transfers, timeout_s=2.5)
-        assert owner.wait_transfers(transfers)
+            assert not owner.settle(timeout_s=2.5)
+        assert owner.settle()
         assert found_below(owner, keys) == 4

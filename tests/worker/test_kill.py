@@ -34,8 +34,8 @@ def memory(tmp_path):
 
 def check_next(site, owner, memory):
     """The next transfer works, and all is in order."""
-    keys, transfers = site.offload(owner, memory=memory)
-    assert owner.wait_transfers(transfers)
+    keys, _ = site.offload(owner, memory=memory)
+    assert owner.settle()
     assert found_below(owner, keys) == 4
     settle(owner)
     assert wrong_blocks(owner, memory) == []
@@ -46,13 +46,13 @@ def test_the_next_worker_does_what_a_killed_one_left_open(site, tmp_path, memory
     with site.open(dead_after_s=LONG_S) as owner:
         with WorkerProcess(site.url, site.instance, tmp_path, steps=steps) as worker:
             worker.hear("ready")
-            keys, transfers = site.offload(owner, memory=memory)
+            keys, _ = site.offload(owner, memory=memory)
             worker.hear(word)
-        assert not owner.wait_transfers(transfers, timeout_s=0.1)
+        assert not owner.settle(timeout_s=0.1)
         assert found_below(owner, keys) == 0
         with WorkerProcess(site.url, site.instance, tmp_path) as worker:
             worker.hear("submitted")
-            assert owner.wait_transfers(transfers)
+            assert owner.settle()
             assert found_below(owner, keys) == 4
             check_next(site, owner, memory)
         assert site.failures(owner) == []
@@ -63,21 +63,21 @@ def test_what_comes_up_is_done_by_the_next_worker_too(site, tmp_path, memory, wo
     with site.open(dead_after_s=LONG_S) as owner:
         with WorkerProcess(site.url, site.instance, tmp_path, steps="") as worker:
             worker.hear("ready")
-            keys, transfers = site.offload(owner, memory=memory)
-            assert owner.wait_transfers(transfers)
+            keys, _ = site.offload(owner, memory=memory)
+            assert owner.settle()
         owner.evict(keys, tier="g1")
         owner.match("up", keys)
         with WorkerProcess(
             site.url, site.instance, tmp_path, steps={"submitted": "copy", "copied": "report"}[word]
         ) as worker:
             worker.hear("ready")
-            transfers = owner.onboard("up", keys)
+            owner.onboard("up", keys)
             owner.flush()
             worker.hear(word)
-        assert not owner.wait_transfers(transfers, timeout_s=0.1)
+        assert not owner.settle(timeout_s=0.1)
         assert owner.resident(keys) == []
         with WorkerProcess(site.url, site.instance, tmp_path):
-            assert owner.wait_transfers(transfers)
+            assert owner.settle()
             slots = owner.resident(keys)
             assert [bytes(memory.block("g1", slot)) for slot in slots] == [bytes_of(key) for key in keys]
             owner.release("up")
@@ -89,12 +89,12 @@ def test_jobs_that_came_while_no_worker_was_there_are_done_once(site, tmp_path, 
         with WorkerProcess(site.url, site.instance, tmp_path) as worker:
             worker.hear("ready")
             _, done = site.offload(owner, memory=memory)
-            assert owner.wait_transfers(done)
+            assert owner.settle()
         keys, transfers = site.offload(owner, memory=memory)
         owner.flush()
         owner.maintain()
         with WorkerProcess(site.url, site.instance, tmp_path) as worker:
-            assert owner.wait_transfers(transfers)
+            assert owner.settle()
             assert found_below(owner, keys) == 4
             check_next(site, owner, memory)
             worker.signal(signal.SIGTERM)
@@ -154,7 +154,7 @@ def test_an_owner_that_comes_back_learns_when_the_slots_are_quiet(site, tmp_path
         with site.open() as owner:
             assert owner.status().tiers[1].quarantined == 4
             assert site.failures(owner) == [(transfers[0], "the owner was restarted", False)]
-            assert not owner.wait_transfers(transfers, timeout_s=0.5), "the worker has not said that it stopped"
+            assert not owner.settle(timeout_s=0.5), "the worker has not said that it stopped"
             worker.go_on()
             settle(owner)
             assert site.failures(owner)[1:] == [(transfers[0], "the owner was restarted", True)]
@@ -174,12 +174,12 @@ def test_two_ranks_and_one_of_them_dies(site, tmp_path):
         stays.hear("ready")
         with WorkerProcess(site.url, site.instance, folders[1], rank=1, ranks=2, steps="report") as dies:
             dies.hear("ready")
-            keys, transfers = site.offload(owner)
+            keys, _ = site.offload(owner)
             stays.hear("reported")
             dies.hear("copied")
-        assert not owner.wait_transfers(transfers, timeout_s=0.1)
+        assert not owner.settle(timeout_s=0.1)
         with WorkerProcess(site.url, site.instance, folders[1], rank=1, ranks=2):
-            assert owner.wait_transfers(transfers)
+            assert owner.settle()
             assert found_below(owner, keys) == 4
             settle(owner)
 

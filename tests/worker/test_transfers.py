@@ -23,7 +23,7 @@ def test_down_and_up_again(site):
         pump_until(owner, lambda: found_below(owner, keys) == 4)
         assert owner.evict(keys, tier="g1") == 4
         pump_until(owner, lambda: owner.match("up", keys))
-        assert owner.wait_transfers(owner.onboard("up", keys))
+        assert owner.wait([owner.onboard("up", keys)])
         assert len(owner.resident(keys)) == 4
         settle(owner)
         owner.flush()
@@ -40,13 +40,13 @@ def test_two_ranks_move_their_slices(site):
     with site.open(ranks=2) as owner:
         for rank, mover in enumerate(movers):
             site.work(mover, rank=rank, ranks=2)
-        keys, transfers = site.offload(owner)
+        keys, _ = site.offload(owner)
         for mover in movers:
             mover.wait_submitted()
-        assert not owner.wait_transfers(transfers, timeout_s=0.3)
+        assert not owner.settle(timeout_s=0.3)
         assert found_below(owner, keys) == 0
         movers[1].let()
-        assert owner.wait_transfers(transfers)
+        assert owner.settle()
         settle(owner)
         owner.flush()
         (event,) = [event for event in site.events() if isinstance(event, OffloadCompleted)]
@@ -59,7 +59,7 @@ def test_a_worker_may_come_before_its_owner_and_after_its_jobs(site):
     with site.open() as owner:
         assert worker.wait_ready(30)
         keys, transfers = site.offload(owner)
-        assert owner.wait_transfers(transfers)
+        assert owner.settle()
         worker.stop()
     mover = StepMover()
     with site.open() as owner:
@@ -67,7 +67,7 @@ def test_a_worker_may_come_before_its_owner_and_after_its_jobs(site):
         owner.flush()
         owner.maintain()
         site.work(mover)
-        assert owner.wait_transfers(transfers)
+        assert owner.settle()
         assert mover.submitted == transfers
         assert found_below(owner, keys) == 4
 
@@ -81,15 +81,15 @@ def test_a_worker_that_ends_says_so_and_its_jobs_fail_at_once(site):
         worker.ask_to_stop()
         mover.let()
         worker.stop()
-        assert owner.wait_transfers(transfers)
+        assert owner.settle()
         assert found_below(owner, keys) == 4, "what was under way is finished"
         keys, transfers = site.offload(owner)
-        assert owner.wait_transfers(transfers)
+        assert owner.settle()
         assert site.failures(owner) == [(transfers[0], "rank 0 ended", True)]
         settle(owner)
         site.work(StepMover())
         keys, transfers = site.offload(owner)
-        assert owner.wait_transfers(transfers)
+        assert owner.settle()
         assert found_below(owner, keys) == 4
 
 
@@ -103,13 +103,13 @@ def test_a_mover_that_raises_fails_its_job_and_goes_on(site):
 
     with site.open() as owner:
         site.work(Moody())
-        _, transfers = site.offload(owner)
-        assert owner.wait_transfers(transfers)
+        site.offload(owner)
+        assert owner.settle()
         ((_, reason, stopped),) = site.failures(owner)
         assert "the disk is gone" in reason
         assert stopped
-        keys, transfers = site.offload(owner)
-        assert owner.wait_transfers(transfers)
+        keys, _ = site.offload(owner)
+        assert owner.settle()
         assert found_below(owner, keys) == 4
 
 

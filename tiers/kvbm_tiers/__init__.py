@@ -8,8 +8,10 @@ from kvbm_tiers.layout import Group, Layout
 from kvbm_tiers.medium import Media, Medium, in_folder, parse_media
 from kvbm_tiers.memory_mover import MemoryMover
 from kvbm_tiers.meter import Meter, Traffic
-from kvbm_tiers.mover import CORRUPT, Job, Mover, Report
+from kvbm_tiers.mover import CORRUPT, GONE, OBJECT_TIER, Deletion, Job, Mover, Report, loss
+from kvbm_tiers.nixl_object_mover import NixlObjectMover
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
+from kvbm_tiers.objects import Bucket
 from kvbm_tiers.presets import PRESETS, preset
 from kvbm_tiers.routed_mover import RoutedMover, open_mover
 from kvbm_tiers.stack import Stack
@@ -18,10 +20,14 @@ from kvbm_tiers.thread_mover import ThreadMover
 
 __all__ = [
     "CORRUPT",
+    "GONE",
+    "OBJECT_TIER",
     "PRESETS",
+    "Bucket",
     "CpuDevice",
     "CudaDevice",
     "CudaMover",
+    "Deletion",
     "DiskSlab",
     "Group",
     "HostArena",
@@ -32,6 +38,7 @@ __all__ = [
     "MemoryMover",
     "Meter",
     "Mover",
+    "NixlObjectMover",
     "NixlPosixMover",
     "Opening",
     "Report",
@@ -41,6 +48,7 @@ __all__ = [
     "ThreadMover",
     "Traffic",
     "in_folder",
+    "loss",
     "open_mover",
     "parse_media",
     "preset",

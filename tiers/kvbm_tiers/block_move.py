@@ -6,6 +6,7 @@ import errno
 
 from xxhash import xxh3_64_hexdigest
 
+from kvbm_tiers.errors import ObjectFailed
 from kvbm_tiers.job_book import Outcome
 from kvbm_tiers.mover import CORRUPT
 from kvbm_tiers.store import Store
@@ -39,6 +40,8 @@ def prove(block: memoryview, checksum: str) -> Outcome:
 
 def reason_of(error: Exception) -> str:
     """An error in a report's words, its number by name: `ENOSPC: No space left on device`."""
+    if isinstance(error, ObjectFailed):
+        return str(error)
     if isinstance(error, OSError) and error.errno:
         return f"{errno.errorcode.get(error.errno, error.errno)}: {error.strerror}"
     return f"{type(error).__name__}: {error}"

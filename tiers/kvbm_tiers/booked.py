@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from kvbm_events.schema import TierName
 from kvbm_tiers.job_book import JobBook
-from kvbm_tiers.mover import Report
+from kvbm_tiers.mover import Deletion, Job, Report
+from kvbm_tiers.objects.bucket import Bucket
+from kvbm_tiers.store import Store
 
 
 class Booked:
     """The methods of `Mover` that a `JobBook` answers."""
 
-    def __init__(self, book: JobBook) -> None:
-        self._book = book
+    def __init__(self, book: JobBook, stores: Mapping[TierName, Store] | None = None) -> None:
+        """Take a book, and the stores between which jobs move."""
+        self._book, self._stores = book, dict(stores or {})
 
     def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:  # noqa: ARG002 - what it moved ended with its process
         """See `Mover.begin`."""
@@ -29,3 +33,17 @@ class Booked:
     def cancel(self, transfer: str) -> None:
         """See `Mover.cancel`."""
         self._book.cancel(transfer)
+
+    def forget(self, deletion: Deletion) -> None:
+        """See `Mover.forget`."""
+        store = self._stores.get(deletion.tier)
+        if isinstance(store, Bucket):
+            store.forget(deletion.keys)
+
+    def _take_job(self, job: Job, flaw: str) -> None:
+        """Take a job of these stores, or report it as failed; objects are known by the keys that it names."""
+        ends = (self._stores.get(job.source), job.source_slots), (self._stores.get(job.tier), job.slots)
+        for store, slots in ends:
+            if isinstance(store, Bucket):
+                store.assign(slots, job.keys)
+        self._book.submit(job, flaw)

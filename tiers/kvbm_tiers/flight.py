@@ -1,103 +1,106 @@
-"""A batch on its way through NIXL: its blocks in memory, hashed before they go to disk and after they came from there."""
+"""A batch on its way through NIXL: its blocks in memory, hashed before they leave it and after they came there."""
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kvbm_tiers.block_move import prove, reason_of
-from kvbm_tiers.disk_slab import DiskSlab
-from kvbm_tiers.job_book import Batch, Outcome
+from kvbm_tiers.job_book import OVERDUE, Batch, Outcome
 from kvbm_tiers.memory import address_of
-from kvbm_tiers.nixl_agent import NixlTransferFailed, Row
+from kvbm_tiers.nixl_agent import Far, Handle, NixlTransferFailed, Row
+from kvbm_tiers.nixl_sides import Landing, Side
 from kvbm_tiers.store import Store
 
 
 class _Block(NamedTuple):
     at: int
     near_slot: int
+    far_slot: int
     memory: memoryview
-    offset: int
+    far: Far
+
+
+Group = list[_Block]
 
 
 class Flight:
-    """One batch between memory and a slab. Blocks that do not lie packed in memory go over a bounce.
+    """One batch between memory and a far side. Blocks that do not lie packed in memory go over a bounce.
 
-    :ivar handle: of the transfer that is under way
-    :ivar outcomes: of blocks that are over, by their place in the job
+    :ivar is_write: whether it goes to the far side
+    :ivar waiting: groups of blocks that are to be posted, each as one transfer
+    :ivar flying: those that are under way
     """
 
-    def __init__(self, batch: Batch, near: Store, slab: DiskSlab, bounce: memoryview) -> None:
-        self.batch, self.near, self.slab = batch, near, slab
-        self.is_write = not batch.job.is_onboard
-        self.handle: Any = None
-        self.outcomes: dict[int, Outcome] = {}
-        self._bounce, self._proven = bounce, dict[int, Outcome]()
-        self._blocks: list[_Block] = []
-        self._groups = deque[list[_Block]]()
+    def __init__(self, batch: Batch, near: Store, side: Side, *, is_write: bool, bounce: memoryview) -> None:
+        self.batch, self.near, self.side, self.is_write = batch, near, side, is_write
+        self.waiting, self.flying = deque[Group](), list[tuple[Handle, Group]]()
+        self._bounce = bounce
+        self._outcomes, self._proven = dict[int, Outcome](), dict[int, Outcome]()
+        self._blocks: Group = []
+        self._failures: dict[int, NixlTransferFailed] = {}
 
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to transfer."""
-        return not self._groups
+        return not self.waiting and not self.flying
 
     def prepare(self) -> None:
-        """Find the blocks' memory, and fill and hash it if they go to disk."""
+        """Find the blocks' memory, and fill and hash it if they leave."""
         for place, at in enumerate(self.batch.blocks):
             try:
                 if block := self._prepare(place, at):
                     self._blocks.append(block)
             except Exception as error:  # noqa: BLE001 - one block's trouble must not end the others'
-                self.outcomes[at] = Outcome(reason=reason_of(error))
-        if self._blocks:
-            self._groups.append(self._blocks)
+                self._outcomes[at] = Outcome(reason=reason_of(error))
+        size = self.side.blocks_max
+        self.waiting.extend(self._blocks[first : first + size] for first in range(0, len(self._blocks), size))
 
-    def rows(self) -> tuple[list[Row], list[Row]]:
-        """Memory and file of the next transfer."""
-        size, group = self.near.layout.slot_bytes, self._groups[0]
-        return (
-            [(address_of(block.memory), size, 0) for block in group],
-            [(block.offset, size, self.slab.fd) for block in group],
-        )
+    def rows(self, group: Group) -> tuple[list[Row], list[Far]]:
+        """Memory and far side of a transfer."""
+        return [(address_of(block.memory), self.side.size, 0) for block in group], [block.far for block in group]
 
-    def land(self) -> None:
-        """The transfer is over."""
-        self._groups.popleft()
-
-    def fail(self, error: NixlTransferFailed) -> None:
-        """The transfer is over and failed: its blocks go again one by one, so that only those fail that must."""
-        group = self._groups.popleft()
+    def fail(self, group: Group, error: NixlTransferFailed) -> None:
+        """A transfer is over and failed: its blocks go again one by one, so that only those fail that must."""
         if len(group) > 1:
-            self._groups.extendleft([block] for block in reversed(group))
-            return
-        self.outcomes[group[0].at] = Outcome(reason=self._why_failed(group[0], error))
+            self.waiting.extend([block] for block in group)
+        else:
+            self._failures[group[0].at] = error
 
     def settle(self) -> list[Outcome]:
-        """Hash what came from disk and bring it to its place; what became of each block, in the batch's order."""
+        """Look whether it arrived, hash what came, bring it to its place; what became of each, in the batch's order.
+
+        Nothing of a batch that was given up meanwhile.
+        """
         for block in self._blocks:
-            if block.at not in self.outcomes:
-                self.outcomes[block.at] = self._settle(block)
-        return [self.outcomes[at] for at in self.batch.blocks]
+            self._outcomes[block.at] = self._settle(block)
+        return [] if self.batch.is_given_up else [self._outcomes[at] for at in self.batch.blocks]
 
     def _prepare(self, place: int, at: int) -> _Block | None:
         job, size = self.batch.job, self.near.layout.slot_bytes
         near_slot, far_slot = job.source_slots[at], job.slots[at]
         if not self.is_write:
             near_slot, far_slot = far_slot, near_slot
-        here, offset = self.near.view(near_slot), self.slab.offset(far_slot)
+        here, far = self.near.view(near_slot), self.side.far(far_slot)
         memory = here or self._bounce[place * size : (place + 1) * size]
         if self.is_write:
             if not here:
                 self.near.read(near_slot, memory)
             proven = self._prove(memory, at)
             if proven.reason:
-                self.outcomes[at] = proven
+                self._outcomes[at] = proven
                 return None
             self._proven[at] = proven
-        return _Block(at, near_slot, memory, offset)
+        self.side.prepare(far_slot, memory, is_write=self.is_write)
+        return _Block(at, near_slot, far_slot, memory, far)
 
     def _settle(self, block: _Block) -> Outcome:
+        is_wanted = not self.batch.is_given_up
+        landing = Landing(block.far_slot, block.memory, self._failures.get(block.at), self.is_write, is_wanted)
+        if flaw := self.side.settle(landing):
+            return Outcome(reason=flaw)
+        if not is_wanted:
+            return Outcome(reason=OVERDUE)
         if self.is_write:
             return self._proven[block.at]
         proven = self._prove(block.memory, block.at)
@@ -110,16 +113,3 @@ class Flight:
 
     def _prove(self, memory: memoryview, at: int) -> Outcome:
         return prove(memory[: self.near.layout.block_bytes], self.batch.job.checksum(at))
-
-    def _why_failed(self, block: _Block, error: NixlTransferFailed) -> str:
-        """NIXL does not say; the file and its file system may."""
-        try:
-            found, room = os.fstat(self.slab.fd), os.fstatvfs(self.slab.fd)
-        except OSError as unknown:
-            return reason_of(unknown)
-        if self.is_write and not room.f_bavail:
-            return "ENOSPC: No space left on device"
-        size = self.near.layout.slot_bytes
-        if not self.is_write and found.st_size < block.offset + size:
-            return f"EIO: short read: {max(0, found.st_size - block.offset)} of {size} bytes"
-        return f"NIXL: {error}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from xxhash import xxh3_64_hexdigest
 
 from kvbm_events.schema import TierName
-from kvbm_tiers.mover import CORRUPT, Job, Report
+from kvbm_tiers.mover import CORRUPT, Deletion, Job, Report
 
 
 class MemoryMover:
@@ -57,6 +57,9 @@ class MemoryMover:
 
     def cancel(self, transfer: str) -> None:
         """See `Mover.cancel`. Every job is done when it was submitted."""
+
+    def forget(self, deletion: Deletion) -> None:
+        """See `Mover.forget`. A slot is written over."""
 
     def close(self) -> None:
         """See `Mover.close`."""

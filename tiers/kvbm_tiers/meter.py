@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from kvbm_events.schema import TierName
-from kvbm_tiers.mover import Job, Mover, Report
+from kvbm_tiers.mover import Deletion, Job, Mover, Report
 
 Path = tuple[TierName, TierName]
 """From which tier, to which."""
@@ -68,6 +68,10 @@ class Meter:
     def watch(self, changed: Callable[[], None]) -> None:
         """See `Mover.watch`."""
         self._mover.watch(changed)
+
+    def forget(self, deletion: Deletion) -> None:
+        """See `Mover.forget`."""
+        self._mover.forget(deletion)
 
     def cancel(self, transfer: str) -> None:
         """See `Mover.cancel`."""

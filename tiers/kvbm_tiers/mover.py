@@ -6,7 +6,7 @@ Rules
 3. Until a block's report says `stopped`, the mover may still write its destination slot. A block whose first report does
    not say so gets a second one that does; no other block is reported twice.
 4. A block is hashed on its way, and one that is not what its job says it was is reported `CORRUPT`, the others of its
-   job all the same.
+   job all the same. One that is no longer where it was is reported `GONE`.
 5. A block that is reported as arrived on disk is synced.
 """
 
@@ -17,10 +17,32 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from kvbm_events.schema import TierName, TransferStarted, to_slots, unpack_checksums, unpack_keys
+from kvbm_events.schema import (
+    LOST,
+    Evicted,
+    EvictReason,
+    TierName,
+    TransferStarted,
+    to_slots,
+    unpack_checksums,
+    unpack_keys,
+)
 
+OBJECT_TIER: TierName = "g4"
+"""Where blocks have names instead of places, and stay until they are deleted."""
 CORRUPT = "corrupt"
 """The reason of a block whose bytes are not those that its checksum was made of."""
+GONE = "gone"
+"""The reason of a block that is no longer where it was."""
+
+
+def loss(reason: str) -> EvictReason | None:
+    """What became of a source block, where a report's reason says that it is lost: `gone: no such object` is `gone`.
+
+    A reason may go on behind a colon. Any other reason leaves the source as good as it was.
+    """
+    word = reason.partition(":")[0]
+    return next((lost for lost in LOST if lost == word), None)
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -66,6 +88,18 @@ class Job(Struct, frozen=True, kw_only=True):
     def checksum(self, at: int) -> str:
         """What block `at` must have; empty if nobody knows."""
         return self.checksums[at] if self.checksums else ""
+
+
+class Deletion(Struct, frozen=True, kw_only=True):
+    """Blocks that have left a tier, as an acknowledged `Evicted` event says."""
+
+    tier: TierName
+    keys: Sequence[str]
+
+    @classmethod
+    def of(cls, event: Evicted) -> Deletion:
+        """The deletion that an event orders."""
+        return cls(tier=event.tier, keys=unpack_keys(event.keys))
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -115,6 +149,13 @@ class Mover(Protocol):
 
     def cancel(self, transfer: str) -> None:
         """Report a job as failed if nothing of it has begun; let it be otherwise."""
+        ...
+
+    def forget(self, deletion: Deletion) -> None:
+        """Delete what these blocks have left behind, where it would stay: in object storage. In the background.
+
+        A job that writes one of them again is submitted after it, and comes after it.
+        """
         ...
 
     def close(self) -> None:

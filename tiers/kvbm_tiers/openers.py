@@ -16,6 +16,8 @@ from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.layout import Layout, refuse_other
 from kvbm_tiers.medium import Medium
+from kvbm_tiers.mover import OBJECT_TIER
+from kvbm_tiers.objects import Bucket, Names, Place, open_client
 from kvbm_tiers.store import Opening, Store
 
 
@@ -23,6 +25,9 @@ class Wanted(Struct, frozen=True, kw_only=True):
     """A tier to be opened.
 
     :ivar reset: start empty, whatever is there
+    :ivar instance: whose blocks they are
+    :ivar rank: which slice of every block, from 0
+    :ivar ranks: how many slices there are
     """
 
     tier: TierName
@@ -31,6 +36,9 @@ class Wanted(Struct, frozen=True, kw_only=True):
     layout: Layout
     namespace: str
     reset: bool
+    instance: str
+    rank: int = 0
+    ranks: int = 1
 
 
 Opener = Callable[[Wanted], tuple[Store, Opening | None]]
@@ -44,6 +52,7 @@ def open_store(wanted: Wanted) -> tuple[Store, Opening | None]:
         InvalidCommand: there is no such medium, or its URL lacks something.
         CudaUnavailable, CudaFailed: the GPU cannot be used, or has no room.
         NamespaceMismatch, StoreBusy, StoreFull, StoreDamaged: see `survivor.claim`.
+        StoreUnavailable, ObstoreUnavailable: object storage cannot be reached.
     """
     opener = OPENERS.get(wanted.medium.scheme)
     if opener is None:
@@ -92,9 +101,34 @@ def _survivor(kind: type[HostArena | DiskSlab], wanted: Wanted) -> tuple[Store, 
     return store, store.opening
 
 
+def _bucket(wanted: Wanted) -> tuple[Store, Opening | None]:
+    if wanted.tier != OBJECT_TIER:
+        raise InvalidCommand(
+            f"store {wanted.tier}={wanted.medium}",
+            why="objects are named by their blocks' keys, which only g4's are",
+            hint=f"{OBJECT_TIER}={wanted.medium}",
+        )
+    place = Place.of(wanted.medium)
+    names = Names.of(
+        place.prefix, wanted.namespace, wanted.layout, wanted.instance, rank=wanted.rank, ranks=wanted.ranks
+    )
+    bucket = Bucket(
+        open_client(place),
+        names,
+        place,
+        namespace=wanted.namespace,
+        layout=wanted.layout,
+        capacity=wanted.capacity,
+        reset=wanted.reset,
+    )
+    return bucket, bucket.opening
+
+
 OPENERS: Mapping[str, Opener] = {
     "cpu": _cpu,
     "cuda": _cuda,
     "arena": lambda wanted: _survivor(HostArena, wanted),
     "slab": lambda wanted: _survivor(DiskSlab, wanted),
+    "s3": _bucket,
+    "az": _bucket,
 }

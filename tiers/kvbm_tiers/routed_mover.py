@@ -13,12 +13,16 @@ from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.job_book import wall_clock_us
-from kvbm_tiers.mover import Job, Mover, Report
+from kvbm_tiers.mover import Deletion, Job, Mover, Report
+from kvbm_tiers.nixl_object_mover import NixlObjectMover
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
+from kvbm_tiers.objects.bucket import Bucket
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
 
 logger = structlog.get_logger(__name__)
+OBJECT_THREADS = 32
+"""Requests to object storage at a time: each waits for the network most of its time."""
 
 
 class RoutedMover:
@@ -57,6 +61,11 @@ class RoutedMover:
         for mover in self._movers:
             mover.cancel(transfer)
 
+    def forget(self, deletion: Deletion) -> None:
+        """See `Mover.forget`. Each of the movers knows its stores; to be told twice does a store no harm."""
+        for mover in self._movers:
+            mover.forget(deletion)
+
     def close(self) -> None:
         """See `Mover.close`."""
         for mover in self._movers:
@@ -64,28 +73,51 @@ class RoutedMover:
 
 
 def open_mover(stores: Mapping[TierName, Store], *, now_us: Callable[[], int] = wall_clock_us) -> Mover:
-    """The mover between these stores: disk by NIXL where it is installed, a GPU by CUDA, all else by threads.
+    """The mover between these stores: disk by NIXL where it is installed, a GPU by CUDA, objects as they say.
 
     Raises:
         NamespaceMismatch: the stores are not of one layout.
     """
-    by_path = dict[tuple[TierName, TierName], Mover]()
+    by_path: dict[tuple[TierName, TierName], Mover] = {}
+    disks = {tier for tier, store in stores.items() if isinstance(store, DiskSlab)}
+    if disks and (nixl := _by_nixl("disk", lambda: NixlPosixMover(stores, now_us=now_us))):
+        by_path |= {(one, other): nixl for one in stores for other in stores if (one in disks) != (other in disks)}
+    by_path |= _by_cuda(stores, now_us)
+    for tier, store in stores.items():
+        if isinstance(store, Bucket):
+            mover = _object_mover(stores, store, now_us)
+            for other in stores:
+                by_path[tier, other] = by_path[other, tier] = mover
     threads = ThreadMover(stores, now_us=now_us)
-    if disks := {tier for tier, store in stores.items() if isinstance(store, DiskSlab)}:
-        try:
-            nixl = NixlPosixMover(stores, now_us=now_us)
-        except NixlUnavailable as error:
-            logger.warning("blocks go to disk by plain reads and writes in threads, not by NIXL", why=str(error))
-        else:
-            by_path |= {(one, other): nixl for one in stores for other in stores if (one in disks) != (other in disks)}
+    return RoutedMover(by_path, otherwise=threads) if by_path else threads
+
+
+def _by_cuda(stores: Mapping[TierName, Store], now_us: Callable[[], int]) -> dict[tuple[TierName, TierName], Mover]:
+    """Who moves between a GPU and an arena, where there is one of each."""
     gpus: list[TierName] = [tier for tier, store in stores.items() if isinstance(store, CudaDevice)]
     arenas: list[TierName] = [tier for tier, store in stores.items() if isinstance(store, HostArena)]
-    if len(gpus) == len(arenas) == 1:
-        (gpu,), (arena,) = gpus, arenas
-        try:
-            cuda = CudaMover({gpu: stores[gpu], arena: stores[arena]}, now_us=now_us)
-        except CudaFailed as error:
-            logger.warning("blocks go to and from the GPU one by one, by memory that is not pinned", why=str(error))
-        else:
-            by_path |= {(gpu, arena): cuda, (arena, gpu): cuda}
-    return RoutedMover(by_path, otherwise=threads) if by_path else threads
+    if not len(gpus) == len(arenas) == 1:
+        return {}
+    (gpu,), (arena,) = gpus, arenas
+    try:
+        mover = CudaMover({gpu: stores[gpu], arena: stores[arena]}, now_us=now_us)
+    except CudaFailed as error:
+        logger.warning("blocks go to and from the GPU one by one, by memory that is not pinned", why=str(error))
+        return {}
+    return {(gpu, arena): mover, (arena, gpu): mover}
+
+
+def _object_mover(stores: Mapping[TierName, Store], bucket: Bucket, now_us: Callable[[], int]) -> Mover:
+    if bucket.place.via == "nixl":
+        nixl = _by_nixl("object storage", lambda: NixlObjectMover(stores, bucket, now_us=now_us))
+        if nixl:
+            return nixl
+    return ThreadMover(stores, threads=OBJECT_THREADS, batch_bytes=0, now_us=now_us)
+
+
+def _by_nixl(where: str, make: Callable[[], Mover]) -> Mover | None:
+    try:
+        return make()
+    except NixlUnavailable as error:
+        logger.warning("blocks go by threads, not by NIXL", to=where, why=str(error))
+        return None

@@ -64,17 +64,31 @@ def load(store: Path) -> Sidecar | None:
     """
     path = path_of(store)
     try:
-        data = path.read_bytes()
+        return decode_sidecar(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        return None
+
+
+def decode_sidecar(data: bytes, place: str) -> Sidecar:
+    """Read a sidecar that lies at `place`.
+
+    Raises:
+        StoreDamaged: it cannot be read, or was written by a newer version.
+    """
+    try:
         number = msgspec.json.decode(data, type=_Format).format
         if number != FORMAT:
             raise StoreDamaged(
-                f"{path} has format {number}", why=f"this version reads format {FORMAT}", hint="reset it, or upgrade"
+                f"{place} has format {number}", why=f"this version reads format {FORMAT}", hint="reset it, or upgrade"
             )
         return msgspec.json.decode(data, type=Sidecar)
-    except FileNotFoundError:
-        return None
     except msgspec.DecodeError as error:
-        raise StoreDamaged(f"{path} cannot be read", why=str(error), hint="reset it") from error
+        raise StoreDamaged(f"{place} cannot be read", why=str(error), hint="reset it") from error
+
+
+def encode_sidecar(sidecar: Sidecar) -> bytes:
+    """A sidecar as it is written, for people too."""
+    return msgspec.json.format(msgspec.json.encode(sidecar)) + b"\n"
 
 
 def save(store: Path, sidecar: Sidecar) -> None:
@@ -83,7 +97,7 @@ def save(store: Path, sidecar: Sidecar) -> None:
     draft = path.with_name(path.name + ".new")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with open(fd, "wb") as file:  # noqa: PTH123 - it is open already, with the mode that it must have
-        file.write(msgspec.json.format(msgspec.json.encode(sidecar)) + b"\n")
+        file.write(encode_sidecar(sidecar))
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)

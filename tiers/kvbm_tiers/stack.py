@@ -24,7 +24,16 @@ class Stack:
     """
 
     def __init__(
-        self, plan: Iterable[TierSpec], layout: Layout, namespace: str, media: Media, *, reset: bool = False
+        self,
+        plan: Iterable[TierSpec],
+        layout: Layout,
+        namespace: str,
+        media: Media,
+        *,
+        instance: str = "default",
+        rank: int = 0,
+        ranks: int = 1,
+        reset: bool = False,
     ) -> None:
         """Open the tiers, or make them.
 
@@ -33,11 +42,15 @@ class Stack:
             layout: of a block in every tier
             namespace: whose blocks they are
             media: by tier, where its blocks lie; g1 lies in the process if not said
+            instance: whose blocks they are; object storage keeps instances apart by it
+            rank: which slice of every block they are, from 0
+            ranks: how many slices there are
             reset: start empty, whatever is there
 
         Raises:
             InvalidCommand: a tier has no medium, or one that there is not.
             NamespaceMismatch, StoreBusy, StoreFull, StoreDamaged: see `survivor.claim`.
+            StoreUnavailable, ObstoreUnavailable: object storage cannot be reached.
         """
         self.stores: dict[TierName, Store] = {}
         self.openings: dict[TierName, Opening] = {}
@@ -51,6 +64,9 @@ class Stack:
                         layout=layout,
                         namespace=namespace,
                         reset=reset,
+                        instance=instance,
+                        rank=rank,
+                        ranks=ranks,
                     )
                 )
                 self.stores[spec.tier] = store

@@ -30,6 +30,7 @@ class ThreadMover(Booked):
         stores: Mapping[TierName, Store],
         *,
         threads: int = 8,
+        batch_bytes: int = BATCH_BYTES,
         blocks_max: int = 1 << 16,
         patience_s: float = 10.0,
         now_us: Callable[[], int] = wall_clock_us,
@@ -39,6 +40,7 @@ class ThreadMover(Booked):
         Args:
             stores: by tier, all of one layout
             threads: how many blocks move at once
+            batch_bytes: what a thread takes at a time, one block at least
             blocks_max: how many may be under way; a job beyond that is reported as failed
             patience_s: how long `close` waits for what runs
             now_us: the clock that deadlines are told by
@@ -46,20 +48,18 @@ class ThreadMover(Booked):
         Raises:
             NamespaceMismatch: the stores are not of one layout.
         """
-        self._stores, self._patience_s = dict(stores), patience_s
         layout = one_layout(stores.values())
-        count = min(32, max(1, BATCH_BYTES // layout.slot_bytes))
-        super().__init__(
-            JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
-        )
-        bounces = (anonymous(layout.slot_bytes) for _ in range(threads))
-        work = [partial(self._move, bounce) for bounce in bounces]
-        self._crew = Crew(self._book, Syncer(self._book, self._stores), "mover", work)
+        self._patience_s = patience_s
+        count = min(32, max(1, batch_bytes // layout.slot_bytes))
+        book = JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
+        super().__init__(book, stores)
+        work = [partial(self._move, anonymous(layout.slot_bytes)) for _ in range(threads)]
+        self._crew = Crew(book, Syncer(book, self._stores), "mover", work)
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
         missing = {job.source, job.tier} - self._stores.keys()
-        self._book.submit(job, f"this mover has no {' and no '.join(sorted(missing))}" if missing else "")
+        self._take_job(job, f"this mover has no {' and no '.join(sorted(missing))}" if missing else "")
 
     def close(self) -> None:
         """See `Mover.close`. The block that a thread has begun is ended; the stores may be closed afterwards."""

@@ -3,6 +3,7 @@
 from kvbm_events.schema import errors
 from kvbm_events.schema.checksums import CHECKSUM_DIGITS, UNKNOWN_CHECKSUM, are_checksums, unpack_checksums
 from kvbm_events.schema.events import (
+    LOST,
     MAX_BLOCKS,
     MAX_MISSED,
     Allocated,
@@ -29,15 +30,17 @@ from kvbm_events.schema.events import (
 )
 from kvbm_events.schema.keys import KEY_DIGITS, ROOT, check_keys, is_packed, pack_keys, unpack_keys
 from kvbm_events.schema.runs import Run, Runs, split_runs, to_runs, to_slots, total
-from kvbm_events.schema.tiers import MAX_CAPACITY, TIERS, Admission, Control, TierName, TierSpec
+from kvbm_events.schema.tiers import MAX_CAPACITY, SEEN_MIN, TIERS, Admission, Control, TierName, TierSpec
 
 __all__ = [
     "CHECKSUM_DIGITS",
     "KEY_DIGITS",
+    "LOST",
     "MAX_BLOCKS",
     "MAX_CAPACITY",
     "MAX_MISSED",
     "ROOT",
+    "SEEN_MIN",
     "TIERS",
     "UNKNOWN_CHECKSUM",
     "Admission",

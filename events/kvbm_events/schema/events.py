@@ -25,7 +25,9 @@ MAX_BLOCKS = 512
 MAX_MISSED = 8192
 """The most missed keys that one `Matched` names (256 KiB); `unnamed` counts the others."""
 
-EvictReason = Literal["capacity", "ttl", "reset", "corrupt", "operator"]
+EvictReason = Literal["capacity", "ttl", "reset", "corrupt", "operator", "gone"]
+LOST: frozenset[EvictReason] = frozenset({"corrupt", "gone"})
+"""Reasons of blocks whose bytes are not there any more: they go at once, even while somebody holds them."""
 ReleaseReason = Literal["finished", "aborted", "preempted", "lease_expired", "owner_restarted"]
 Requests = Literal["kept", "dropped"]
 

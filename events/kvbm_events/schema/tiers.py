@@ -17,13 +17,16 @@ Control = Literal["owned", "observed"]
 """owned: we decide where blocks go. observed: an engine decides and we record."""
 Admission = Literal["write_through", "selective", "on_evict"]
 """Which blocks go down into a tier: all, those seen often enough, or those about to leave the tier above."""
+SEEN_MIN = 2
+"""How often `selective` must have seen a block, unless it is told otherwise."""
 
 
 class TierSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One tier of an instance as its owner opened it.
 
     `capacity` is in blocks. `policy` names the eviction policy. `admission` says which blocks come down into this
-    tier from the one above, and `seen_min` is the k of `selective`.
+    tier from the one above; `seen_min` is the k of `selective`, and `priority_min` the least priority of a request for
+    whose blocks that is done at all.
     """
 
     tier: TierName
@@ -31,4 +34,5 @@ class TierSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     policy: str = "lineage-lru"
     control: Control = "owned"
     admission: Admission = "write_through"
-    seen_min: int = 2
+    seen_min: int = SEEN_MIN
+    priority_min: int = 0

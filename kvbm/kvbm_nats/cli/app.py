@@ -36,6 +36,9 @@ app.command("kvbm_nats.cli.serve:serve", name="serve", help="Host instances as a
 app.command("kvbm_nats.cli.worker:worker", name="worker", help="Hold one rank's tiers and move its blocks.")
 app.command("kvbm_nats.cli.project:project", name="project", help="Keep the log as SQL tables.")
 app.command("kvbm_nats.cli.replay:replay", name="replay", help="Fold a log again: verify, stop at a moment, export.")
+app.command(
+    "kvbm_nats.cli.what_if:what_if", name="what-if", help="Recorded requests under other plans: hits, bytes, picture."
+)
 app.command("kvbm_nats.cli.traffic:traffic", name="traffic", help="Play generated traffic against a service.")
 app.command(trace)
 trace.command("kvbm_nats.cli.trace_run:run", name="run", help="Play a trace through an owner or a service.")

@@ -98,7 +98,7 @@ def run(
             namespace = f"trace={file.name};block_tokens={tokens};layout={layout}"
             log = MemoryLog() if via == "memory" else partial(connect_log, options)
             plan = parse_plan(tiers)
-            with _stack(plan, layout, namespace, folder, parse_media(store)) as stack:
+            with _stack(plan, layout, namespace, options.instance, folder, parse_media(store)) as stack:
                 outcome = _embedded(play, log, options.instance, namespace, plan, stack)
     if json:
         write_json(_as_json(outcome))
@@ -108,11 +108,13 @@ def run(
 
 
 @contextmanager
-def _stack(plan: Sequence[TierSpec], layout: str, namespace: str, folder: Path | None, media: Media) -> Iterator[Stack]:
+def _stack(
+    plan: Sequence[TierSpec], layout: str, namespace: str, instance: str, folder: Path | None, media: Media
+) -> Iterator[Stack]:
     """The tiers' memory: where `media` says, else in the folder or in one that goes afterwards."""
     with (
         nullcontext(folder) if folder else TemporaryDirectory(prefix="kvbm-trace-") as place,
-        Stack(plan, preset(layout), namespace, {**in_folder(Path(place)), **media}) as stack,
+        Stack(plan, preset(layout), namespace, {**in_folder(Path(place)), **media}, instance=instance) as stack,
     ):
         yield stack
 
@@ -129,7 +131,7 @@ def _embedded(
     with BlockManager.open(log, instance, namespace=namespace, tiers=plan, keep=stack.kept, mover=stack.mover) as owner:
         content = Content(stack.stores["g1"])
         report = asyncio.run(play(EmbeddedCache(owner, content)))
-        owner.wait_transfers([*owner.state.transfers])
+        owner.settle()
         owner.snapshot()
         return Outcome(
             report=report,

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import structlog
 from cyclopts import Parameter
+from msgspec import structs
 
 from kvbm_events.jetstream import Options
 from kvbm_events.schema import TierName, TierSpec
@@ -81,21 +82,21 @@ def worker(
     )
     specs = parse_plan(tiers)
     media = (in_folder(folder) if folder else {}) | parse_media(store)
-    with _memory(specs, media, preset(layout), block_bytes, namespace) as (mover, kept):
+    plan = WorkerPlan(instance=given.instance, namespace=namespace, rank=rank, ranks=ranks)
+    with _memory(specs, media, preset(layout), block_bytes, plan) as (mover, kept):
         held = tuple(HeldTier(tier=spec.tier, capacity=spec.capacity, kept=spec.tier in kept) for spec in specs)
-        plan = WorkerPlan(instance=given.instance, namespace=namespace, rank=rank, ranks=ranks, tiers=held)
-        _run(Worker(given.nats_url, plan, mover, options), plan)
+        _run(Worker(given.nats_url, structs.replace(plan, tiers=held), mover, options), plan)
 
 
 @contextmanager
 def _memory(
-    plan: Sequence[TierSpec], media: Media, layout: Layout, block_bytes: int, namespace: str
+    specs: Sequence[TierSpec], media: Media, layout: Layout, block_bytes: int, plan: WorkerPlan
 ) -> Iterator[tuple[Mover, Collection[TierName]]]:
     """The mover over this rank's tiers, and the tiers that still have what was in them."""
     if not media:
-        yield MemoryMover({spec.tier: spec.capacity for spec in plan}, block_bytes=block_bytes), ()
+        yield MemoryMover({spec.tier: spec.capacity for spec in specs}, block_bytes=block_bytes), ()
         return
-    with Stack(plan, layout, namespace, media) as stack:
+    with Stack(specs, layout, plan.namespace, media, instance=plan.instance, rank=plan.rank, ranks=plan.ranks) as stack:
         yield stack.mover, stack.kept
 
 

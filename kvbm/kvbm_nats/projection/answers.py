@@ -39,6 +39,7 @@ class TierRow(Struct, frozen=True):
     control: str
     admission: str
     seen_min: int
+    priority_min: int
     free: int
     allocated: int
     registered: int

@@ -59,6 +59,7 @@ def tier_row(here: Followed, tier: Tier) -> Row:
         spec.control,
         spec.admission,
         spec.seen_min,
+        spec.priority_min,
         free,
         allocated,
         registered,

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from kvbm_events.schema import TIERS, TierName
 from kvbm_statemachine.snapshot import SNAPSHOT_VERSION
 
-VERSION = f"1.{SNAPSHOT_VERSION}"
+VERSION = f"2.{SNAPSHOT_VERSION}"
 """The version of these tables, and that of what `evolve` makes of an event."""
 SEGMENT_ROWS = 32_768
 """Rows of `key_entry` that a segment has at most, unless one transaction alone has more."""
@@ -100,6 +100,7 @@ tier = Table(
     Column("control", Text, nullable=False),
     Column("admission", Text, nullable=False),
     Column("seen_min", Integer, nullable=False),
+    Column("priority_min", Integer, nullable=False),
     Column("free", Integer, nullable=False),
     Column("allocated", Integer, nullable=False),
     Column("registered", Integer, nullable=False),

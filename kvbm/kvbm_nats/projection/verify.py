@@ -115,6 +115,7 @@ def _tiers(name: str, state: State) -> dict[str, TierRow]:
             tier.spec.control,
             tier.spec.admission,
             tier.spec.seen_min,
+            tier.spec.priority_min,
             **tier.counts(),
         )
         for tier in state.tiers.values()

@@ -14,9 +14,10 @@ from kvbm_events.log import Log, Snapshot
 from kvbm_events.schema import AnyEvent, total
 from kvbm_events.schema.errors import IllegalTransition, LogGap
 from kvbm_events.sequencer import Sequencer
+from kvbm_nats.replay.beginning import beginning, snapshots_of
 from kvbm_nats.replay.fold import ordered_events
 from kvbm_nats.replay.moment import Moment
-from kvbm_statemachine import State, check_integrity, digest, digest_of, evolve, first_difference, from_bytes
+from kvbm_statemachine import State, check_integrity, digest, evolve, first_difference, from_bytes
 
 
 class Claim(Struct, frozen=True, kw_only=True):
@@ -77,8 +78,8 @@ async def verify(
         LogGap: the log has no such instance, or misses events.
         IllegalTransition: the log holds an event that cannot be applied; the message says at which sequence.
     """
-    snapshots = await _snapshots(log, instance)
-    state, after = await _beginning(log, instance, snapshots)
+    snapshots = await snapshots_of(log, instance)
+    state, after = await beginning(log, instance, snapshots)
     claims = [_claim(snapshot) for snapshot in snapshots if snapshot.seq != after]
     if live:
         claims.append(live)
@@ -147,26 +148,3 @@ def _claim(snapshot: Snapshot) -> Claim:
         digest=snapshot.digest,
         state=snapshot.state,
     )
-
-
-async def _snapshots(log: Log, instance: str) -> list[Snapshot]:
-    """Every snapshot of the instance, oldest first."""
-    found: list[Snapshot] = []
-    until: int | None = None
-    while snapshot := await log.load_snapshot(instance, until):
-        found.append(snapshot)
-        until = snapshot.seq - 1
-    return found[::-1]
-
-
-async def _beginning(log: Log, instance: str, snapshots: list[Snapshot]) -> tuple[State, int]:
-    """Where to begin: at the first event if it is still there, else at the oldest snapshot that is whole."""
-    try:
-        async for _ in log.read(instance, after=0, until=await log.last_seq(instance)):
-            break
-    except LogGap:
-        for snapshot in snapshots:
-            if digest_of(snapshot.state) == snapshot.digest:
-                return from_bytes(snapshot.state), snapshot.seq
-        raise
-    return State(), 0

@@ -8,14 +8,17 @@ Rules
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from kvbm_events.schema import TierName
 from kvbm_events.schema.errors import TierFull
 from kvbm_nats.manager import BlockManager
+from kvbm_nats.offloading import Ticket
 from kvbm_nats.service.messages import MatchAnswer, MatchCall, TierHit
 
 TOP: TierName = "g1"
+OTHERS = "another request was bringing some up, and they are not there"
 
 
 def is_below(hits: Sequence[TierHit]) -> bool:
@@ -29,36 +32,40 @@ class Wanted:
     def __init__(self, call: MatchCall, hits: Sequence[TierHit]) -> None:
         self._call, self._hits = call, hits
         self._keys = call.keys[: sum(len(hit.slots) for hit in hits)]
+        self._tickets: list[Ticket] = []
 
-    def start(self, manager: BlockManager) -> tuple[str, bool]:
-        """Start the transfers; why not all were started, and whether somebody else's bring some of the blocks."""
-        shared = not self.is_there(manager)
+    def start(self, manager: BlockManager) -> str:
+        """Ask for the blocks; why not for all."""
         at = 0
         try:
             for hit in self._hits:
                 keys = self._keys[at : at + len(hit.slots)]
                 if hit.tier != TOP:
-                    manager.onboard(self._call.request, keys, source=hit.tier, tier=TOP)
+                    self._tickets.append(manager.onboard(self._call.request, keys, source=hit.tier, tier=TOP))
                 at += len(keys)
         except TierFull as error:
-            return str(error), shared
-        return "", shared
+            return str(error)
+        return ""
 
-    def is_there(self, manager: BlockManager) -> bool:
+    def is_over(self, _manager: BlockManager) -> bool:
         """Whether no block is on its way any more."""
-        coming = manager.state.incoming.get(TOP)
-        return not coming or coming.isdisjoint(self._keys)
+        return all(ticket.is_over for ticket in self._tickets)
 
-    def look_again(self, manager: BlockManager, note: str, *, shared: bool) -> MatchAnswer:
+    def look_again(self, manager: BlockManager, note: str) -> MatchAnswer:
         """What is where now."""
-        if shared:
+        is_open = self._call.request in manager.state.requests
+        if is_open and any(ticket.shared for ticket in self._tickets):
             manager.match(self._call.request, self._keys)
         came = manager.resident(self._keys, TOP)
         hits = [TierHit(tier=TOP, slots=came)] if came else []
         hits += self._left_below(len(came))
         if is_below(hits) and not note:
-            note = "a transfer failed" if self.is_there(manager) else f"not all arrived within {self._call.wait_s:g} s"
+            note = self._why() if self.is_over(manager) else f"not all arrived within {self._call.wait_s:g} s"
         return MatchAnswer(epoch=manager.state.epoch, n=manager.state.n, hits=hits, note=note)
+
+    def _why(self) -> str:
+        failed = sum((ticket.failed for ticket in self._tickets), Counter[str]())
+        return "; ".join(f"{blocks} did not come: {why}" for why, blocks in failed.items()) or OTHERS
 
     def _left_below(self, came: int) -> list[TierHit]:
         left: list[TierHit] = []

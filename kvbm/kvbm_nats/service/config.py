@@ -20,7 +20,7 @@ from kvbm_events import jetstream
 from kvbm_events.schema import TIERS, TierName, TierSpec
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_events.subjects import check_instance
-from kvbm_nats.manager import Options
+from kvbm_nats.options import Options
 from kvbm_nats.plan import parse_plan
 from kvbm_tiers.reports import MAX_RANKS
 

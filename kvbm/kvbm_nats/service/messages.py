@@ -174,11 +174,19 @@ class ReleaseAnswer(Answer, frozen=True, kw_only=True):
     """It was given back."""
 
 
-class TransfersAnswer(Answer, frozen=True, kw_only=True):
-    """The transfers that were started; `over` if none of them is under way any more."""
+class TransfersAnswer(Answer, frozen=True, kw_only=True, omit_defaults=True):
+    """How far the blocks are: see `Ticket`.
+
+    :ivar transfers: those that were started for them
+    :ivar over: whether none of them waits or is under way any more
+    :ivar waiting: blocks that have not begun
+    :ivar failed: blocks that did not come and will not, by reason
+    """
 
     transfers: list[str]
     over: bool
+    waiting: int = 0
+    failed: dict[str, int] = {}
 
 
 class EvictAnswer(Answer, frozen=True, kw_only=True):

@@ -164,7 +164,7 @@ class OwnerThread:
     def _gather(self, manager: BlockManager) -> list[_Job]:
         """Jobs that are there, waiting for the first as long as nothing else is due."""
         jobs: list[_Job] = []
-        pause_s = TRANSFER_POLL_S if self._waits or manager.state.transfers else TURN_S
+        pause_s = TRANSFER_POLL_S if self._waits or manager.is_moving else TURN_S
         with suppress(Empty):
             jobs.append(self._jobs.get(timeout=pause_s))
             while len(jobs) < BATCH_MAX:
@@ -196,7 +196,7 @@ class OwnerThread:
         if manager.failure:
             self._answer_waits(manager)
             return
-        if not (is_due or self._waits or manager.state.transfers):
+        if not (is_due or self._waits or manager.is_moving):
             return
         try:
             manager.maintain()

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from kvbm_events.schema.errors import InvalidCommand, RefusedError, UnknownRequest
 from kvbm_nats.manager import BlockManager
+from kvbm_nats.offloading import Ticket
 from kvbm_nats.service import bring_up, retries
 from kvbm_nats.service.leases import Leases
 from kvbm_nats.service.messages import (
@@ -94,15 +95,15 @@ class Verbs:
         if not call.onboard or not bring_up.is_below(found.hits):
             return found
         wanted = bring_up.Wanted(call, found.hits)
-        note, shared = await self._run(call, wanted.start)
-        await self._owner.until(wanted.is_there, call.wait_s)
+        note = await self._run(call, wanted.start)
+        await self._owner.until(wanted.is_over, call.wait_s)
         await self._owner.run(lambda _: None)  # what arrived may be told once that is stored
-        return await self._owner.run(lambda manager: wanted.look_again(manager, note, shared=shared))
+        return await self._owner.run(lambda manager: wanted.look_again(manager, note))
 
     async def offload(self, call: OffloadCall) -> TransfersAnswer:
         """See `BlockManager.offload`."""
 
-        def work(manager: BlockManager) -> list[str]:
+        def work(manager: BlockManager) -> Ticket:
             return manager.offload(call.keys, source=call.source, tier=call.tier, priority=call.priority)
 
         return await self._wait_over(call, await self._run(call, work), call.wait_s)
@@ -110,7 +111,7 @@ class Verbs:
     async def onboard(self, call: OnboardCall) -> TransfersAnswer:
         """See `BlockManager.onboard`."""
 
-        def work(manager: BlockManager) -> list[str]:
+        def work(manager: BlockManager) -> Ticket:
             return manager.onboard(call.request, call.keys, source=call.source, tier=call.tier)
 
         return await self._wait_over(call, await self._run(call, work, call.request), call.wait_s)
@@ -155,15 +156,18 @@ class Verbs:
 
         return await self._owner.run(with_lease, durable=call.durable)
 
-    async def _wait_over(self, call: Call, transfers: list[str], wait_s: float) -> TransfersAnswer:
-        def is_over(manager: BlockManager) -> bool:
-            return manager.state.transfers.keys().isdisjoint(transfers)
-
-        if wait_s and transfers:
-            await self._owner.until(is_over, wait_s)
+    async def _wait_over(self, call: Call, ticket: Ticket, wait_s: float) -> TransfersAnswer:
+        if wait_s:
+            await self._owner.until(lambda _: ticket.is_over, wait_s)
 
         def tell(manager: BlockManager) -> TransfersAnswer:
-            state = manager.state
-            return TransfersAnswer(epoch=state.epoch, n=state.n, transfers=transfers, over=is_over(manager))
+            return TransfersAnswer(
+                epoch=manager.state.epoch,
+                n=manager.state.n,
+                transfers=ticket.transfers.copy(),
+                over=ticket.is_over,
+                waiting=ticket.waiting,
+                failed=dict(ticket.failed),
+            )
 
         return await self._owner.run(tell, durable=call.durable)

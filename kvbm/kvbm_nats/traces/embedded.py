@@ -43,6 +43,8 @@ class EmbeddedCache:
             cached += len(piece)
         manager.release(name)
         manager.maintain()
+        if manager.waiting:  # an engine would compute meanwhile; here the next request comes at once
+            manager.settle()
         found: dict[TierName, int] = {hit.tier: len(hit.slots) for hit in hits}
         return Outcome(found=found, computed=len(keys) - sum(found.values()), uncached=len(keys) - cached)
 
@@ -51,12 +53,12 @@ class EmbeddedCache:
         manager = self.manager
         for is_last_try in (False, True):
             try:
-                manager.wait_transfers(manager.onboard(request, keys, source=source))
+                manager.wait([manager.onboard(request, keys, source=source)])
                 break
             except TierFull:
                 if is_last_try:
                     break
-                manager.wait_transfers([*manager.state.transfers])
+                manager.settle()
         slots = manager.resident(keys)
         if self._content:
             self._content.check(slots, keys[: len(slots)])
@@ -71,7 +73,7 @@ class EmbeddedCache:
             except TierFull:
                 if is_last_try:
                     return False
-                manager.wait_transfers([*manager.state.transfers])
+                manager.settle()
             else:
                 if self._content:
                     self._content.fill(slots, keys)

@@ -22,7 +22,7 @@ from kvbm_events import jetstream
 from kvbm_events.jetstream.api import Api
 from kvbm_events.jetstream.connection import Connection
 from kvbm_nats.workers.ledger import Ledger
-from kvbm_tiers import Job, Report
+from kvbm_tiers import Deletion, Job, Report
 from kvbm_tiers.reports import (
     Hello,
     InvalidReport,
@@ -135,6 +135,9 @@ class WorkerMover:
 
     def cancel(self, transfer: str) -> None:
         """See `Mover.cancel`. The order stands in the log, and a worker may have begun."""
+
+    def forget(self, deletion: Deletion) -> None:
+        """See `Mover.forget`. The event stands in the log, and workers read it."""
 
     def close(self) -> None:
         """Listen no more. The workers go on with what they have begun, and tell it the next owner."""

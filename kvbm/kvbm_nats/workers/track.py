@@ -15,7 +15,7 @@ from typing import NamedTuple
 from xxhash import xxh3_64_hexdigest
 
 from kvbm_events.schema import CHECKSUM_DIGITS
-from kvbm_tiers import CORRUPT, Report
+from kvbm_tiers import CORRUPT, Report, loss
 from kvbm_tiers.reports import Reported, place_of
 
 
@@ -157,8 +157,8 @@ def combine(outcomes: Iterable[Outcome]) -> str:
 def _reason(outcomes: Sequence[Outcome]) -> str:
     """Why the block failed, of all ranks where it did; empty if it failed at none."""
     reasons = [outcome.reason for outcome in outcomes]
-    if CORRUPT in reasons:
-        return CORRUPT
+    if lost := next(filter(loss, reasons), ""):
+        return lost
     if len(reasons) == 1:
         return reasons[0]
     named = [r if r.startswith("rank ") else f"rank {rank}: {r}" for rank, r in enumerate(reasons) if r]

@@ -4,22 +4,37 @@ A command checks everything first; then it is refused with a named error and not
 applied to the state and handed to the sink, in their order. Only the owner decides; everybody else evolves.
 """
 
-from kvbm_statemachine.decide.allocate import allocate, release
-from kvbm_statemachine.decide.desk import Desk
+from kvbm_statemachine.decide.allocate import allocate, check_room, release
+from kvbm_statemachine.decide.desk import Desk, check_priority
 from kvbm_statemachine.decide.evict import evict
 from kvbm_statemachine.decide.lookup import Hit, match
 from kvbm_statemachine.decide.opening import plan_opening
 from kvbm_statemachine.decide.register import register
-from kvbm_statemachine.decide.transfer import complete_transfer, fail_transfer, offload, onboard
+from kvbm_statemachine.decide.transfer import (
+    Batch,
+    check_destination,
+    check_path,
+    complete_transfer,
+    fail_transfer,
+    next_batch,
+    offload,
+    onboard,
+)
 
 __all__ = [
+    "Batch",
     "Desk",
     "Hit",
     "allocate",
+    "check_destination",
+    "check_path",
+    "check_priority",
+    "check_room",
     "complete_transfer",
     "evict",
     "fail_transfer",
     "match",
+    "next_batch",
     "offload",
     "onboard",
     "plan_opening",

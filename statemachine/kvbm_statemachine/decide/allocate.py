@@ -74,15 +74,17 @@ def allocate(
     return to_slots(runs)
 
 
-def make_room(desk: Desk, tier: Tier, count: int, request: str) -> None:
-    """Evict until `count` slots are free. Where that is few, a few more go in the same event: requests grow by the block.
+def check_room(tier: Tier, count: int) -> list[Victims]:
+    """Who would have to go so that `count` slots are free; nobody where they are.
+
+    Where that is few, a few more go with them: requests grow by the block.
 
     Raises:
-        TierFull: that many cannot be had; nothing was evicted.
+        TierFull: that many cannot be had.
     """
     short = count - tier.slots.free
     if short <= 0:
-        return
+        return []
     ahead = min(EVICT_AHEAD, tier.spec.capacity // EVICT_AHEAD_SHARE)
     victims = [] if tier.observed else tier.policy.victims(max(short, ahead))
     found = sum([size for _, size in victims])
@@ -93,8 +95,15 @@ def make_room(desk: Desk, tier: Tier, count: int, request: str) -> None:
             "the others are held",
             hint="release requests, wait for transfers, or give the tier more slots",
         )
-    for columns in _columns(victims):
-        _evict(desk, tier, columns, request)
+    return victims
+
+
+def make_room(desk: Desk, tier: Tier, count: int, request: str) -> None:
+    """Evict until `count` slots are free. Raises as `check_room`; then nothing was evicted."""
+    victims = check_room(tier, count)
+    if victims:
+        for columns in _columns(victims):
+            _evict(desk, tier, columns, request)
 
 
 def _columns(victims: list[Victims]) -> list[Columns]:

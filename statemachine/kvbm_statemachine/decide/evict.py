@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvbm_events.schema import MAX_BLOCKS, Evicted, EvictReason, TierName, check_keys, to_runs
+from kvbm_events.schema import LOST, MAX_BLOCKS, Evicted, EvictReason, TierName, check_keys, to_runs
 from kvbm_events.schema.errors import BlockHeld, InvalidCommand
 from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.decide.desk import Desk
@@ -15,12 +15,12 @@ from kvbm_statemachine.tier import Tier
 def evict(desk: Desk, tier: TierName, keys: Sequence[str], *, reason: EvictReason, actor: str) -> int:
     """Evict these blocks and all that stand on them; how many that were. Keys that are not there are passed over.
 
-    Corrupt blocks go even while they are held: they cannot be matched any more, and their slots become free when the
+    Blocks that are corrupt or gone go even while they are held: they cannot be matched any more, and their slots become free when the
     last holder lets go. Of an observed tier the engine has evicted these blocks and no others, in this order and for
     whatever reason: that is recorded as it is.
 
     Raises:
-        BlockHeld: a request or transfer uses one of them (unless the reason is corrupt); nothing was evicted.
+        BlockHeld: a request or transfer uses one of them (unless the reason is corrupt or gone); nothing was evicted.
         InvalidCommand, UnknownTier: as they say.
     """
     place = desk.state.tier(tier)
@@ -56,7 +56,7 @@ def _decided(tier: Tier, keys: Sequence[str], reason: EvictReason) -> list[Colum
     if reason == "capacity":
         raise InvalidCommand("eviction for capacity", why="only an allocation decides that", hint="use operator")
     parts = _with_descendants(tier, keys)
-    if reason != "corrupt" and (held := _held(tier, parts)):
+    if reason not in LOST and (held := _held(tier, parts)):
         raise BlockHeld(
             f"block {held} of {tier.name} is in use",
             why="a request or a transfer holds it, or a block that stands on it",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kvbm_events.schema import MAX_CAPACITY, Opened, Requests, TierName, TierSpec
 from kvbm_events.schema.errors import InvalidCommand, NamespaceMismatch
+from kvbm_statemachine.decide.desk import check_priority
 from kvbm_statemachine.effects.opening import why_not_kept
 from kvbm_statemachine.policies import POLICIES
 from kvbm_statemachine.state import State
@@ -27,7 +28,7 @@ def plan_opening(
 
     Raises:
         NamespaceMismatch: blocks would be kept that belong to another namespace; the message says which field differs.
-        InvalidCommand: the plan has no tier, one twice, an unknown policy or an impossible size.
+        InvalidCommand: the plan has no tier, one twice, an unknown policy, or a size or an admission that cannot be.
     """
     names: list[TierName] = [spec.tier for spec in tiers]
     if not names or names != sorted(set(names)):
@@ -41,6 +42,14 @@ def plan_opening(
             raise InvalidCommand(f"policy {spec.policy!r} of {spec.tier}", hint=f"choose one of {', '.join(POLICIES)}")
         if spec.seen_min < 1:
             raise InvalidCommand(f"seen_min {spec.seen_min} of {spec.tier}", why="a block is seen at least once")
+        if spec.priority_min:
+            check_priority(spec.priority_min)
+            if spec.admission == "on_evict":
+                raise InvalidCommand(
+                    f"priority_min {spec.priority_min} of {spec.tier} with on_evict",
+                    why="of a block that is about to leave nobody knows for whom it was",
+                    hint="use write_through or selective",
+                )
     if state.epoch and namespace != state.namespace and any(tier in state.tiers for tier in keep):
         raise NamespaceMismatch(
             f"namespace {namespace!r} cannot keep blocks of {state.namespace!r}",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from kvbm_events.schema import (
     CHECKSUM_DIGITS,
@@ -15,47 +15,70 @@ from kvbm_events.schema import (
     OnboardCompleted,
     OnboardFailed,
     OnboardStarted,
+    Runs,
     TierName,
     are_checksums,
     check_keys,
     to_runs,
 )
-from kvbm_events.schema.errors import InvalidCommand, TierFull
+from kvbm_events.schema.errors import IllegalTransition, InvalidCommand
 from kvbm_statemachine.decide.allocate import make_room
 from kvbm_statemachine.decide.desk import Desk, check_priority
+from kvbm_statemachine.state import State
+from kvbm_statemachine.table import Step
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Transfer
 
 Started = TypeVar("Started", OffloadStarted, OnboardStarted)
 
 
-def offload(
-    desk: Desk,
-    source: TierName,
-    tier: TierName,
-    keys: Sequence[str],
-    *,
-    deadline_us: int,
-    priority: int = 50,
-    batch_max: int = MAX_BLOCKS,
-) -> list[OffloadStarted]:
-    """Start copying blocks down. What is not in the source, or in or on its way to the destination, is passed over.
+class Batch(NamedTuple):
+    """Of many keys, the first in a row that can go as one transfer: those from `start` up to `end`, none if they are equal.
 
-    Work in the background: where the destination has no room, as many blocks go as fit.
+    Those before `start` are passed over: they are there or on their way, or, `gone` of them, not in the source.
+    """
+
+    start: int
+    end: int
+    gone: int
+
+
+def next_batch(state: State, source: TierName, tier: TierName, keys: Sequence[str], batch_max: int) -> Batch:
+    """The next transfer that these keys, in prefix order, give; at most `batch_max` blocks. Asks the state only.
 
     Raises:
+        UnknownTier: as it says.
+    """
+    lineage, there, coming = state.tier(source).lineage, state.tier(tier).lineage.index, state.incoming[tier]
+    have, start, gone = lineage.index, 0, 0
+    for key in keys:
+        if key in have and key not in there and key not in coming:
+            break
+        gone += key not in have
+        start += 1
+    end = start
+    for key in keys[start : start + batch_max]:
+        slot = have.get(key)
+        if slot is None or key in there or key in coming or (end > start and lineage.parent_of(slot) != keys[end - 1]):
+            break
+        end += 1
+    return Batch(start, end, gone)
+
+
+def offload(
+    desk: Desk, source: TierName, tier: TierName, keys: Sequence[str], *, deadline_us: int, priority: int = 50
+) -> OffloadStarted:
+    """Start copying blocks down, as one transfer: a path in the source, nothing of it in or on its way to the destination.
+
+    Raises:
+        TierFull: the destination cannot take them.
         InvalidCommand, UnknownTier: as they say.
     """
-    place, target = _ends(desk, source, tier, priority, batch_max)
-    check_keys(keys)
-    started: list[OffloadStarted] = []
-    for part in _batches(place, _missing_there(desk, place, target, keys), batch_max):
-        try:
-            event = _start(desk, OffloadStarted, place, target, part, deadline_us, "", priority)
-        except TierFull:
-            break
-        started.append(event)
-    return started
+    check_priority(priority)
+    place, target, slots = _ends(desk, source, tier, keys, is_down=True)
+    make_room(desk, target, len(keys), "")
+    runs = target.slots.find_free(len(keys))
+    return _start(desk, OffloadStarted, place, tier, keys, slots, runs, deadline_us, "", priority)
 
 
 def onboard(
@@ -66,25 +89,47 @@ def onboard(
     *,
     request: str,
     deadline_us: int,
-    batch_max: int = MAX_BLOCKS,
-) -> list[OnboardStarted]:
-    """Start copying blocks up for a request that waits. What is there, or on its way, is passed over.
+    at: Sequence[int] | None = None,
+) -> OnboardStarted:
+    """Start copying blocks up for a request that waits, as one transfer; of which blocks, see `offload`.
+
+    Args:
+        desk: the owner's desk
+        source: where they are
+        tier: where they are wanted
+        keys: which
+        request: who waits, and will hold them
+        deadline_us: when the transfer counts as failed
+        at: the very slots to write to, one a key, where an engine has chosen (an observed tier)
 
     Raises:
-        TierFull: the destination cannot take them all; nothing was started.
+        TierFull: the destination cannot take them.
         InvalidCommand, UnknownTier, UnknownRequest: as they say.
     """
-    place, target = _ends(desk, source, tier, 50, batch_max)
     holder = desk.state.request(request)
-    check_keys(keys)
-    wanted = _missing_there(desk, place, target, keys)
-    if not wanted:
-        return []
-    make_room(desk, target, len(wanted), request)
-    return [
-        _start(desk, OnboardStarted, place, target, part, deadline_us, request, holder.priority)
-        for part in _batches(place, wanted, batch_max)
-    ]
+    place, target, slots = _ends(desk, source, tier, keys, is_down=False)
+    check_destination(target, keys, at)
+    if at is None:
+        make_room(desk, target, len(keys), request)
+    runs = target.slots.find_free(len(keys)) if at is None else to_runs(at)
+    return _start(desk, OnboardStarted, place, tier, keys, slots, runs, deadline_us, request, holder.priority)
+
+
+def check_destination(tier: Tier, keys: Sequence[str], at: Sequence[int] | None) -> None:
+    """Whether blocks may be brought to these slots of a tier, or to any where None is said.
+
+    Raises:
+        InvalidCommand: slots are named where we choose, or not named where an engine does, or are not free.
+    """
+    if (at is not None) != tier.observed or (at is not None and len(at) != len(keys)):
+        raise InvalidCommand(
+            f"{len(keys)} blocks for {'any' if at is None else len(at)} slots of {tier.name}",
+            why="an observed tier's engine names a slot for each block, and nobody does in a tier that we own",
+        )
+    try:
+        tier.slots.check(Step.RESERVED, to_runs(at or ()))
+    except IllegalTransition as error:
+        raise InvalidCommand(f"blocks cannot come to these slots of {tier.name}", why=str(error)) from error
 
 
 def complete_transfer(
@@ -152,57 +197,66 @@ def fail_transfer(
     return event
 
 
-def _ends(desk: Desk, source: TierName, tier: TierName, priority: int, batch_max: int) -> tuple[Tier, Tier]:
-    check_priority(priority)
-    if source == tier or not 0 < batch_max <= MAX_BLOCKS:
+def check_path(state: State, source: TierName, tier: TierName, *, is_down: bool) -> tuple[Tier, Tier]:
+    """Both ends of a path that an offload, or an onboard, may take.
+
+    Raises:
+        InvalidCommand: it goes the other way, or nowhere.
+        UnknownTier: as it says.
+    """
+    ends = state.tier(source), state.tier(tier)
+    if source == tier or (source < tier) != is_down:
         raise InvalidCommand(
-            f"transfer from {source} to {tier} in batches of {batch_max}",
-            why=f"a transfer goes to another tier, 1 to {MAX_BLOCKS} blocks at a time",
+            f"{'offload' if is_down else 'onboard'} from {source} to {tier}",
+            why=f"that is no {'slower' if is_down else 'faster'} tier",
         )
-    return desk.state.tier(source), desk.state.tier(tier)
+    return ends
 
 
-def _missing_there(desk: Desk, source: Tier, target: Tier, keys: Sequence[str]) -> list[str]:
-    have, there, coming = source.lineage.index, target.lineage.index, desk.state.incoming[target.name]
-    return [key for key in dict.fromkeys(keys) if key in have and key not in there and key not in coming]
-
-
-def _batches(source: Tier, keys: list[str], batch_max: int) -> Iterator[list[str]]:
-    """Cut keys into runs each of which is a path in the source, none longer than a batch."""
-    lineage = source.lineage
-    start = 0
-    for end in range(1, len(keys) + 1):
-        is_last = end == len(keys)
-        if is_last or end - start == batch_max or lineage.parent_of(lineage.index[keys[end]]) != keys[end - 1]:
-            yield keys[start:end]
-            start = end
+def _ends(
+    desk: Desk, source: TierName, tier: TierName, keys: Sequence[str], *, is_down: bool
+) -> tuple[Tier, Tier, list[int]]:
+    """Both tiers, and the slots of the blocks in the source, which can go."""
+    place, target = check_path(desk.state, source, tier, is_down=is_down)
+    check_keys(keys)
+    if not 0 < len(keys) <= MAX_BLOCKS:
+        raise InvalidCommand(f"a transfer of {len(keys)} blocks", why=f"it has 1 to {MAX_BLOCKS}")
+    have, there, coming = place.lineage.index, target.lineage.index, desk.state.incoming[tier]
+    slots = [have[key] for key in keys if key in have]
+    if len(slots) < len(keys) or not place.lineage.is_path(slots):
+        raise InvalidCommand(f"{len(keys)} blocks from {source}", why="they are no path there", hint="see next_batch")
+    if not there.keys().isdisjoint(keys) or not coming.isdisjoint(keys):
+        raise InvalidCommand(
+            f"{len(keys)} blocks to {tier}", why="one is there, or on its way, already", hint="see next_batch"
+        )
+    return place, target, slots
 
 
 def _start(
     desk: Desk,
     kind: type[Started],
     source: Tier,
-    tier: Tier,
-    keys: list[str],
+    tier: TierName,
+    keys: Sequence[str],
+    source_slots: list[int],
+    slots: Runs,
     deadline_us: int,
     request: str,
     priority: int,
 ) -> Started:
-    make_room(desk, tier, len(keys), request)
     state = desk.state
-    slots = [source.lineage.index[key] for key in keys]
     event = kind(
         epoch=state.epoch,
         n=state.n + 1,
         at_us=desk.now_us,
         transfer=f"{state.epoch}.{state.n + 1}",
         source=source.name,
-        tier=tier.name,
-        source_slots=to_runs(slots),
-        slots=tier.slots.find_free(len(keys)),
+        tier=tier,
+        source_slots=to_runs(source_slots),
+        slots=slots,
         keys="".join(keys),
-        parent=source.lineage.parent_of(slots[0]),
-        checksums=source.checksums.of(slots),
+        parent=source.lineage.parent_of(source_slots[0]),
+        checksums=source.checksums.of(source_slots),
         deadline_us=deadline_us,
         request=request,
         priority=priority,

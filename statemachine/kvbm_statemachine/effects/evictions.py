@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvbm_events.schema import KEY_DIGITS, Evicted, Runs, to_runs, to_slots
+from kvbm_events.schema import KEY_DIGITS, LOST, Evicted, Runs, to_runs, to_slots
 from kvbm_events.schema.errors import IllegalTransition
 from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.lineage import NO_SLOT, Chain, common_length
@@ -17,14 +17,14 @@ Part = tuple[Chain, int, int, Runs]
 def evicted(state: State, event: Evicted, _columns: Columns | None = None) -> None:
     """Blocks leave the tier, children before their parents.
 
-    An owned tier evicts loose ends of chains only; corrupt blocks go at once, with all that stands on them, and their
+    An owned tier evicts loose ends of chains only; lost blocks go at once, with all that stands on them, and their
     slots are condemned where somebody still holds them. An observed tier's engine evicts in any order.
     """
     tier = state.tier(event.tier)
     tier.slots.check(Step.EVICTED, event.slots)
     parts = _parts(tier, event)
     if not tier.observed:
-        _check_ends(tier, parts, held_may_go=event.reason == "corrupt")
+        _check_ends(tier, parts, held_may_go=event.reason in LOST)
     for chain, position, count, runs in parts:
         if tier.observed:
             chain = tier.lineage.chain_of(runs[0][0])  # noqa: PLW2901 - an earlier part may have split it

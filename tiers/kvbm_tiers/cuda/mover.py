@@ -64,15 +64,14 @@ class CudaMover(Booked):
         self._device_tier, self._device = _only(stores, CudaDevice)
         self._arena_tier, self._arena = _only(stores, HostArena)
         count = min(BATCH_BLOCKS_MAX, max(1, BATCH_BYTES // layout.slot_bytes))
-        super().__init__(
-            JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
-        )
+        book = JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
+        super().__init__(book, stores)
         with ExitStack() as taken:
             self._pin(taken)
             self._ways = ways or calibrate(self._device.driver, layout)
             work = [partial(self._move, self._lane(count, taken)) for _ in range(lanes)]
             self._taken = taken.pop_all()
-        self._crew = Crew(self._book, Syncer(self._book, stores), "cuda-lane", work)
+        self._crew = Crew(book, Syncer(book, stores), "cuda-lane", work)
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`. What the engine has started in its stream until here is over before the copies begin."""

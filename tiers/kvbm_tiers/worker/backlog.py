@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import structs
 
-from kvbm_tiers.mover import Job
+from kvbm_tiers.mover import Deletion, Job
 from kvbm_tiers.reports import Place
 
 
@@ -26,7 +26,7 @@ class Backlog:
         self.is_closed = False
         self._changed = threading.Condition()
         self._seen: Place = (0, 0)
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[Job | Deletion] = deque()
         self._expected: dict[str, Sequence[int]] = {}
         self._expected_until: Place = (0, 0)
         self._unfinished: dict[str, set[int]] = {}
@@ -41,29 +41,34 @@ class Backlog:
             self._expected = dict(jobs)
             self._unfinished |= {transfer: set(slots) for transfer, slots in jobs.items()}
 
-    def take(self, place: Place, job: Job | None) -> None:
-        """The next event of the log, and the job that it orders, if it does."""
+    def take(self, place: Place, order: Job | Deletion | None) -> None:
+        """The next event of the log, and what it orders, if it does.
+
+        What the owner's answer covers is history, but for the jobs that it named: a block that was evicted then may
+        have been written again since.
+        """
         with self._changed:
-            if job and place <= self._expected_until:
-                slots = self._expected.pop(job.transfer, None)
-                job = narrow(job, slots) if slots else None
-            elif job:
-                self._unfinished[job.transfer] = set(job.slots)
+            if place <= self._expected_until:
+                slots = self._expected.pop(order.transfer, None) if isinstance(order, Job) else None
+                order = narrow(order, slots) if isinstance(order, Job) and slots else None
+            elif isinstance(order, Job):
+                self._unfinished[order.transfer] = set(order.slots)
             self._seen = max(self._seen, place)
-            if job:
-                self._waiting.append(job)
+            if order:
+                self._waiting.append(order)
                 self._changed.notify_all()
 
     def drop_waiting(self) -> None:
-        """Forget what was not begun: its owner is no more."""
+        """Forget what was not begun: its owner is no more. What was evicted is evicted, whoever the owner is."""
         with self._changed:
-            for transfer in [*self._expected, *(job.transfer for job in self._waiting)]:
+            jobs = [order.transfer for order in self._waiting if isinstance(order, Job)]
+            for transfer in [*self._expected, *jobs]:
                 self._unfinished.pop(transfer, None)
             self._expected.clear()
-            self._waiting.clear()
+            self._waiting = deque(order for order in self._waiting if isinstance(order, Deletion))
 
-    def next(self, timeout_s: float | None) -> Job | None:
-        """The next job to begin; None when there is none in time, or no more at all."""
+    def next(self, timeout_s: float | None) -> Job | Deletion | None:
+        """What is to be begun next; None when there is nothing in time, or no more at all."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self.is_closed, timeout_s)
             return self._waiting.popleft() if self._waiting else None

@@ -8,10 +8,10 @@ import logging
 from msgspec import structs
 
 from kvbm_events.jetstream import JetStreamLog
-from kvbm_events.schema import AnyEvent, Opened, TransferStarted, to_slots
+from kvbm_events.schema import AnyEvent, Evicted, Opened, TransferStarted, to_slots
 from kvbm_events.schema.errors import LogGap, LogUnavailable
 from kvbm_events.sequencer import Sequencer
-from kvbm_tiers.mover import Job, Report
+from kvbm_tiers.mover import OBJECT_TIER, Deletion, Job, Report
 from kvbm_tiers.reports import OpenAnswer, place_of
 from kvbm_tiers.worker.backlog import Backlog
 from kvbm_tiers.worker.plan import WorkerPlan, refused
@@ -101,6 +101,12 @@ class Eyes:
         jobs = {job.transfer: to_slots(job.slots) for job in answer.jobs}
         self._backlog.expect((answer.epoch, answer.n), jobs)
 
+    def _order(self, event: AnyEvent) -> Job | Deletion | None:
+        """What an event orders this rank to do."""
+        if isinstance(event, TransferStarted):
+            return self._job(event)
+        return Deletion.of(event) if isinstance(event, Evicted) and event.tier == OBJECT_TIER else None
+
     def _job(self, event: TransferStarted) -> Job:
         """The job for this rank. The checksums are of whole blocks: of several slices the owner compares them."""
         job = Job.of(event)
@@ -110,8 +116,7 @@ class Eyes:
         if isinstance(event, Opened):
             await self._meet_next(event)
         else:
-            job = self._job(event) if isinstance(event, TransferStarted) else None
-            self._backlog.take((event.epoch, event.n), job)
+            self._backlog.take((event.epoch, event.n), self._order(event))
 
     async def _meet_next(self, opened: Opened) -> None:
         """A new owner. Nothing of its epoch is done before it has taken this worker; nor if yet another one follows."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from kvbm_tiers.mover import Job, Mover, Report
+from kvbm_tiers.mover import Deletion, Job, Mover, Report
 from kvbm_tiers.worker.backlog import Backlog
 
 PAUSE_MIN_S = 0.000_05
@@ -85,20 +85,26 @@ class Hands:
                 pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
     def _begin(self) -> None:
-        """Give the mover what it has room for; with nothing under way, wait for the next job."""
+        """Give the mover what it has room for; with nothing under way, wait for the next order."""
         while len(self._running) < self._in_flight_max:
-            job = self._backlog.next(0 if self._running else None)
-            if job is None:
+            order = self._backlog.next(0 if self._running else None)
+            if order is None:
                 return
-            if job.deadline_us <= time.time_ns() // 1000:
-                self._refuse(job, OVERDUE)
-                continue
-            self._running[job.transfer] = set(job.slots)
-            try:
-                self._mover.submit(job)
-            except Exception as error:  # noqa: BLE001 - whatever a mover raises, its job failed and the next one may not
-                del self._running[job.transfer]
-                self._refuse(job, f"the mover did not take it: {error!r}")
+            if isinstance(order, Deletion):
+                self._mover.forget(order)
+            else:
+                self._begin_job(order)
+
+    def _begin_job(self, job: Job) -> None:
+        if job.deadline_us <= time.time_ns() // 1000:
+            self._refuse(job, OVERDUE)
+            return
+        self._running[job.transfer] = set(job.slots)
+        try:
+            self._mover.submit(job)
+        except Exception as error:  # noqa: BLE001 - whatever a mover raises, its job failed and the next one may not
+            del self._running[job.transfer]
+            self._refuse(job, f"the mover did not take it: {error!r}")
 
     def _refuse(self, job: Job, reason: str) -> None:
         self._tell(Report(transfer=job.transfer, slots=job.slots, reason=reason))

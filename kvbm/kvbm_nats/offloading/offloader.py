@@ -1,4 +1,4 @@
-"""Which blocks go down by themselves, and the mover that an owner's transfers are given to.
+"""The mover that an owner's transfers are given to, and what it reports of them.
 
 A job goes to the mover once its `…Started` event is acknowledged: no byte moves that the log does not know of. What
 arrived can be matched once its `…Completed` event is acknowledged; until then its keys are hidden from look-ups.
@@ -9,35 +9,37 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Sequence
 
-from kvbm_events.schema import CHECKSUM_DIGITS, TierName, TransferStarted
-from kvbm_statemachine.decide import Desk, complete_transfer, evict, fail_transfer, offload
+from kvbm_events.schema import CHECKSUM_DIGITS, Evicted, EvictReason, TierName, TransferStarted
+from kvbm_nats.offloading.admission import Admission
+from kvbm_nats.offloading.paths import Paths
+from kvbm_nats.options import Options
+from kvbm_statemachine.decide import Desk, complete_transfer, evict, fail_transfer
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Transfer
-from kvbm_tiers import CORRUPT, Job, Mover, Report
+from kvbm_tiers import OBJECT_TIER, Deletion, Job, Mover, Report, loss
+
+OVERDUE = "deadline passed"
 
 
 class Offloader:
-    """Works at an owner's desk, in its thread.
+    """Works at an owner's desk, in its thread, from the owner's first event on.
 
     :ivar hidden: by tier, keys whose arrival is not acknowledged yet
+    :ivar paths: what waits, and starts by itself when there is room
     """
 
-    def __init__(self, desk: Desk, mover: Mover, *, timeout_us: int, batch_max: int) -> None:
+    def __init__(self, desk: Desk, mover: Mover, options: Options) -> None:
         self._desk, self._mover = desk, mover
-        self._timeout_us, self._batch_max = timeout_us, batch_max
-        self._jobs: deque[tuple[int, Job]] = deque()
+        self._orders: deque[tuple[int, Job | Deletion]] = deque()
         self._unproven: deque[tuple[int, TierName, list[str]]] = deque()
         self.hidden: dict[TierName, set[str]] = {}
+        self.paths = Paths(desk, options, self._take, self._is_coming)
+        self._admission = Admission(desk.state, self.paths)
 
     @property
     def is_busy(self) -> bool:
         """Whether `pump` has something to do, now or later."""
-        return bool(self._jobs or self._unproven or self._desk.state.transfers)
-
-    @property
-    def is_hiding(self) -> bool:
-        """Whether something arrived that cannot be matched yet."""
-        return bool(self._unproven)
+        return bool(self._orders or self._unproven or self._desk.state.transfers or self.paths.waiting)
 
     def begin(self) -> None:
         """Fail what owners before left open. Where the mover outlives its owner, the slots stay quarantined at first."""
@@ -47,54 +49,54 @@ class Offloader:
         for transfer in [t for t in state.transfers.values() if is_quiet or t.open]:
             fail_transfer(self._desk, transfer.id, reason="the owner was restarted", stopped=is_quiet)
 
-    def take(self, started: Sequence[TransferStarted]) -> None:
-        """Give the mover these jobs, each when its event is acknowledged."""
-        self._jobs.extend((event.n, Job.of(event)) for event in started)
-
     def pump(self, acked_n: int) -> None:
-        """Do what has become due: jobs, reports, deadlines, and showing what is proven."""
+        """Do what has become due: showing what is proven, jobs, reports, deadlines, and the next starts."""
         while self._unproven and self._unproven[0][0] <= acked_n:
             _, tier, keys = self._unproven.popleft()
             self.hidden[tier].difference_update(keys)
-        while self._jobs and self._jobs[0][0] <= acked_n:
-            self._mover.submit(self._jobs.popleft()[1])
+        while self._orders and self._orders[0][0] <= acked_n:
+            order = self._orders.popleft()[1]
+            if isinstance(order, Job):
+                self._mover.submit(order)
+            else:
+                self._mover.forget(order)
         for report in self._mover.poll():
             self._apply(report)
         self._fail_overdue()
+        self.paths.start()
 
-    def offer(self, tier: Tier, keys: Sequence[str]) -> None:
-        """Blocks are new in a tier: they go down at once if the tier below takes all."""
-        below = self._desk.state.below(tier.name)
-        if below and below.spec.admission == "write_through":
-            self._offload(tier, below, keys)
+    def offer_new(self, tier: Tier, keys: Sequence[str], priority: int) -> None:
+        """Blocks are new in a tier. See `Admission`."""
+        self._admission.offer_new(tier, keys, priority)
+        self.paths.start()
 
-    def offer_seen(self, keys: Sequence[str]) -> None:
-        """Blocks were found: those seen often enough go down where the tier below selects by that."""
-        for tier in self._desk.state.tiers.values():
-            below = self._desk.state.below(tier.name)
-            if below and below.spec.admission == "selective":
-                index, least = tier.lineage.index, below.spec.seen_min
-                often = [key for key in keys if key in index and tier.seen[index[key]] >= least]
-                self._offload(tier, below, often)
+    def offer_found(self, keys: Sequence[str], priority: int) -> None:
+        """Blocks were found. See `Admission`."""
+        self._admission.offer_found(keys, priority)
+        self.paths.start()
 
     def offer_next_victims(self, tier: Tier, count: int) -> None:
-        """The blocks that would be evicted next go down first, where the tier below takes what leaves."""
-        below = self._desk.state.below(tier.name)
-        if not below or below.spec.admission != "on_evict" or tier.observed:
-            return
-        for chain, size in tier.policy.victims(count):
-            self._offload(tier, below, chain.keys[len(chain.keys) - size :])
+        """Room was made. See `Admission`."""
+        self._admission.offer_next_victims(tier, count)
+        self.paths.start()
+
+    def evicted(self, event: Evicted) -> None:
+        """Blocks left a tier; what would stay of them in object storage goes when the event is acknowledged."""
+        if event.tier == OBJECT_TIER:
+            self._orders.append((event.n, Deletion.of(event)))
 
     def close(self) -> None:
         """Stop the mover."""
         self._mover.close()
 
-    def _offload(self, source: Tier, tier: Tier, keys: Sequence[str]) -> None:
-        if keys and not tier.observed:
-            deadline = self._desk.now_us + self._timeout_us
-            self.take(
-                offload(self._desk, source.name, tier.name, keys, deadline_us=deadline, batch_max=self._batch_max)
-            )
+    def _take(self, started: TransferStarted) -> None:
+        """The mover gets this job when its event is acknowledged."""
+        self._orders.append((started.n, Job.of(started)))
+
+    def _is_coming(self, tier: TierName, keys: Sequence[str]) -> bool:
+        """Whether one of these blocks is on its way to a tier, or there and not to be matched yet."""
+        hidden = self.hidden.get(tier)
+        return not self._desk.state.incoming[tier].isdisjoint(keys) or bool(hidden and not hidden.isdisjoint(keys))
 
     def _apply(self, report: Report) -> None:
         """Write what a report says of blocks that are under way, or in doubt. Of others it is a second or late one."""
@@ -102,16 +104,18 @@ class Offloader:
         if not transfer:
             return
         late = [slot for slot in report.slots if slot in transfer.quarantined]
-        if report.reason == CORRUPT:
-            self._evict_corrupt(transfer, {*transfer.open, *late}.intersection(report.slots))
+        if lost := loss(report.reason):
+            self._evict_lost(transfer, {*transfer.open, *late}.intersection(report.slots), lost)
         if late and report.stopped:
             fail_transfer(self._desk, transfer.id, reason=report.reason or "arrived too late", slots=late)
+            self.paths.resolved(transfer)
         at = [place for place, slot in enumerate(report.slots) if slot in transfer.open]
         slots = [report.slots[place] for place in at]
         if not slots:
             return
         if report.reason:
             fail_transfer(self._desk, transfer.id, reason=report.reason, slots=slots, stopped=report.stopped)
+            self.paths.resolved(transfer, len(slots), report.reason)
             return
         tier, keys = transfer.tier, [transfer.keys[transfer.open[slot]] for slot in slots]
         event = complete_transfer(
@@ -123,18 +127,20 @@ class Offloader:
         )
         self.hidden.setdefault(tier, set()).update(keys)
         self._unproven.append((event.n, tier, keys))
-        below = self._desk.state.tiers[tier]
-        self.offer(below, keys)
+        self.paths.resolved(transfer)
+        self._admission.offer_new(self._desk.state.tiers[tier], keys, transfer.priority)
 
-    def _evict_corrupt(self, transfer: Transfer, slots: Collection[int]) -> None:
-        """The source has other bytes than it had: it goes, with all that stands on it, before anybody else finds it."""
+    def _evict_lost(self, transfer: Transfer, slots: Collection[int], lost: EvictReason) -> None:
+        """The source has not what it had: it goes, with all that stands on it, before anybody else finds it."""
         source = self._desk.state.tiers.get(transfer.source)
         if source and transfer.has_source and not source.observed:
             keys = [key for slot, key in zip(transfer.slots, transfer.keys, strict=True) if slot in slots]
-            evict(self._desk, source.name, keys, reason="corrupt", actor="mover")
+            evict(self._desk, source.name, keys, reason=lost, actor="mover")
 
     def _fail_overdue(self) -> None:
         """Past its deadline a transfer has failed; its slots stay quarantined until the mover says it stopped."""
         now = self._desk.now_us
         for transfer in [t for t in self._desk.state.transfers.values() if t.open and t.deadline_us < now]:
-            fail_transfer(self._desk, transfer.id, reason="deadline passed", stopped=False)
+            blocks = len(transfer.open)
+            fail_transfer(self._desk, transfer.id, reason=OVERDUE, stopped=False)
+            self.paths.resolved(transfer, blocks, OVERDUE)

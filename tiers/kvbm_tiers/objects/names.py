@@ -1,0 +1,94 @@
+"""What a block's object is called: `PREFIX/FINGERPRINT/SLICE/KEY/INSTANCE`.
+
+The fingerprint is of all that must agree before bytes are reused, so engines that cannot read each other's blocks never
+meet. The instance comes last: an object has one writer, which alone deletes it, and whoever has the same namespace finds
+all copies of a block by a listing of its key (docs/adr/0006-one-writer-an-object.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from kvbm_events.schema import KEY_DIGITS, is_packed
+from kvbm_events.schema.errors import InvalidCommand
+from kvbm_events.subjects import check_instance
+from kvbm_tiers.layout import Layout
+
+FORMAT = 1
+"""Of an object: a packed block, and nothing else."""
+_FINGERPRINT_DIGITS = 32
+_NAME_MAX = 1024
+"""Bytes of an object's name, in S3 and Azure alike."""
+
+
+class BlockName(NamedTuple):
+    """What an object's name says."""
+
+    key: str
+    instance: str
+
+
+class Names(Struct, frozen=True, kw_only=True):
+    """The names of one instance's objects in one slice.
+
+    :ivar prefix: in the bucket; empty for its root
+    :ivar rank: which slice of every block it is, from 0
+    :ivar ranks: how many slices there are
+    """
+
+    prefix: str
+    fingerprint: str
+    instance: str
+    rank: int = 0
+    ranks: int = 1
+
+    @classmethod
+    def of(cls, prefix: str, namespace: str, layout: Layout, instance: str, *, rank: int = 0, ranks: int = 1) -> Names:
+        """The names of an instance with this namespace and layout.
+
+        Raises:
+            InvalidCommand: the prefix or the instance cannot be part of a name.
+        """
+        prefix = prefix.strip("/")
+        if prefix and not all(part.strip(".") for part in prefix.split("/")):
+            raise InvalidCommand(f"prefix {prefix!r}", why="a part of it is empty, or made of dots")
+        names = cls(
+            prefix=prefix,
+            fingerprint=fingerprint(namespace, layout),
+            instance=check_instance(instance),
+            rank=rank,
+            ranks=ranks,
+        )
+        if len(names.of_block("0" * KEY_DIGITS).encode()) > _NAME_MAX:
+            raise InvalidCommand(f"prefix {prefix[:48]!r}…", why=f"an object's name has at most {_NAME_MAX} bytes")
+        return names
+
+    @property
+    def folder(self) -> str:
+        """What the names of this slice's blocks begin with, of every instance."""
+        return "/".join(filter(None, (self.prefix, self.fingerprint, f"{self.rank}of{self.ranks}")))
+
+    @property
+    def sidecar(self) -> str:
+        """The name of the object that says what is in this instance's."""
+        return f"{self.folder}/{self.instance}.json"
+
+    def of_block(self, key: str) -> str:
+        """The name of this instance's object for a block."""
+        return f"{self.folder}/{key}/{self.instance}"
+
+    def parse(self, name: str) -> BlockName | None:
+        """The block that an object of this slice has; None where it is something else."""
+        key, _, instance = name.removeprefix(f"{self.folder}/").partition("/")
+        is_block = len(key) == KEY_DIGITS and is_packed(key) and instance and "/" not in instance
+        return BlockName(key, instance) if is_block else None
+
+
+def fingerprint(namespace: str, layout: Layout) -> str:
+    """32 hex digits that two engines have in common if they can read each other's blocks."""
+    whole = msgspec.json.encode([FORMAT, namespace, layout])
+    return hashlib.sha256(whole).hexdigest()[:_FINGERPRINT_DIGITS]
