@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-BLOCKS_MAX = 64
+BLOCKS_MAX = 256
 """Blocks in one launch; the same in `block_copy.cuh`."""
 BLOCKS_BYTES = BLOCKS_MAX * (8 + 4)
 TILE_BYTES = 16 << 10

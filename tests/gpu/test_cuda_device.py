@@ -165,7 +165,7 @@ def test_a_plan_can_name_a_gpu(driver):  # noqa: ARG001 - there is one
     device.close()
 
 
-@pytest.mark.parametrize("url", ["cuda:", "cuda:first"])
+@pytest.mark.parametrize("url", ["cuda:", "cuda:first", "cuda:/pool?device=first"])
 def test_a_medium_that_names_no_gpu_is_refused(driver, url):  # noqa: ARG001 - there is one
     with pytest.raises(InvalidCommand, match="names no GPU"):
         open_store(wanted(url))

@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from kvbm_events.schema import TierName
-from kvbm_events.schema.errors import InvalidCommand
+from kvbm_events.schema.errors import InvalidCommand, NamespaceMismatch
 from kvbm_kernels.driver import Driver
 from kvbm_tiers.cpu_device import CpuDevice
 from kvbm_tiers.cuda import CudaDevice, open_shared
@@ -67,19 +67,22 @@ def _cpu(wanted: Wanted) -> tuple[Store, Opening | None]:
 
 
 def _cuda(wanted: Wanted) -> tuple[Store, Opening | None]:
-    """`cuda:0`, memory of a GPU; `cuda:/path`, the pool that an engine shares in that file."""
-    wanted.medium.take()
-    path = wanted.medium.path
+    """`cuda:0`, memory of a GPU; `cuda:/path`, the pool that an engine on GPU 0 (or `?device=…`) shares in that file."""
+    path, device = wanted.medium.path, wanted.medium.take("device").get("device", "0")
     if path.isdecimal():
         return CudaDevice(Driver(int(path)), wanted.layout, wanted.capacity), None
-    if not path.startswith("/"):
+    if not path.startswith("/") or not device.isdecimal():
         raise InvalidCommand(
             f"store {wanted.tier}={wanted.medium}", why="it names no GPU", hint=f"{wanted.tier}=cuda:0"
         )
-    device = open_shared(Driver(), Path(path).read_bytes())
-    wanted.layout.check(device.layout)
-    refuse_other("capacity", wanted.capacity, device.capacity)
-    return device, None
+    shared = open_shared(Driver(int(device)), Path(path).read_bytes())
+    try:
+        wanted.layout.check(shared.layout)
+        refuse_other("capacity", wanted.capacity, shared.capacity)
+    except NamespaceMismatch:
+        shared.close()
+        raise
+    return shared, None
 
 
 def _survivor(kind: type[HostArena | DiskSlab], wanted: Wanted) -> tuple[Store, Opening | None]:

@@ -18,7 +18,7 @@ typedef uint4 u128;
 #define ROLLED _Pragma("unroll 1")
 #endif
 
-constexpr u32 BLOCKS_MAX = 64;  // so many a launch: they travel as an argument, and no table of them must be uploaded
+constexpr u32 BLOCKS_MAX = 256;  // a launch: they travel as an argument (4 KiB at most), and no table must be uploaded
 constexpr u32 THREADS_MAX = 512;
 constexpr u32 IN_FLIGHT = 4;    // loads that a thread has under way at once
 

@@ -46,7 +46,8 @@ class CudaDevice:
             layout: of a block
             capacity: slots
             arrays: the engine's memory (`adopt`), one for each of `layout.arrays`; none to allocate
-            compute_stream: the stream in which the engine computes. Copies wait for what it had when they were asked for
+            compute_stream: the stream in which the engine computes; 0 for none, 1 for the legacy default stream. Copies
+                wait for what it had when they were asked for
             owner: is kept for as long as the memory is used
 
         Raises:

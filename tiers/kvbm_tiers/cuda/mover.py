@@ -28,7 +28,7 @@ from kvbm_tiers.syncer import Syncer
 logger = structlog.get_logger(__name__)
 LANES = 8
 BATCH_BYTES = 8 << 20
-BATCH_BLOCKS_MAX = 64
+BATCH_BLOCKS_MAX = 256
 S = TypeVar("S")
 
 
