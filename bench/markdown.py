@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from harness import Row, figure
+from harness import Row, cells_of
 
 
 def as_markdown(head: Mapping[str, str], rows: Mapping[str, Sequence[Row]], command: str) -> str:
@@ -18,19 +18,7 @@ def as_markdown(head: Mapping[str, str], rows: Mapping[str, Sequence[Row]], comm
             "| what | value | min … max | ratio | aim | against |",
             "|---|---|---|---|---|---|",
         ]
-        lines += _table(own)
+        for cells in cells_of(own):
+            shown = cells._replace(aim=cells.aim.replace("missed", "**missed**"))
+            lines.append("| " + " | ".join(shown[:-1]) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _table(rows: Sequence[Row]) -> Iterator[str]:
-    before = ""
-    for row in rows:
-        ours = [row["what"], f"{figure(row['value'])} {row['unit']}", f"{figure(row['low'])} … {figure(row['high'])}"]
-        if row["what"] == before:
-            ours = ["", "", ""]
-        before = row["what"]
-        ratio, aim = row["ratio"], ""
-        if ratio is not None and "aim" in row:
-            aim = f"≥ {row['aim']:g} " + ("met" if ratio >= row["aim"] else "**missed**")
-        against = row["against"] + (f": {figure(row['against_value'])} {row['unit']}" if "against_value" in row else "")
-        yield "| " + " | ".join([*ours, "" if ratio is None else figure(ratio), aim, against]) + " |"

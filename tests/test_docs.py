@@ -18,6 +18,7 @@ COMMANDS = [
     ["dev"],
     ["serve"],
     ["worker"],
+    ["status"],
     ["project"],
     ["replay"],
     ["what-if"],

@@ -7,7 +7,6 @@ on loopback. When one part fails, all end, and its error is what is told.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import signal
 import socket
@@ -31,6 +30,7 @@ from kvbm_nats.traces.demo import demo_workload
 from kvbm_nats.traces.play import Report, play_trace
 from kvbm_nats.traces.served import ServedCache
 from kvbm_tiers import Meter, Stack, in_folder, preset
+from kvbm_tiers.file_lock import try_lock
 
 INSTANCE = "demo"
 LAYOUT = "tiny"
@@ -177,12 +177,10 @@ def _locked(folder: Path) -> Iterator[None]:
     """
     handle = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not try_lock(handle):
             raise InvalidCommand(
                 f"{folder} is in use", why="another kvbm dev runs in it", hint="end it, or give --folder another one"
-            ) from error
+            )
         yield
     finally:
         os.close(handle)

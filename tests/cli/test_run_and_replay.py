@@ -116,11 +116,11 @@ def test_a_log_in_memory_needs_no_server(trace, instance):
     assert json.loads(ran.stdout)["integrity"] == []
 
 
-def test_replay_writes_a_projection_and_an_export(trace, nats_url, instance, tmp_path):
-    assert run(trace, nats_url, instance, "--requests", "10", "--tiers", "g1=9000").returncode == 0
+def test_replay_writes_a_projection_and_an_export(trace, nats_server, instance, tmp_path):
+    assert run(trace, nats_server.url, instance, "--requests", "10", "--tiers", "g1=9000").returncode == 0
     copied = kvbm(
         *("replay", "--into", f"sqlite:///{tmp_path}/p.db", "--export", str(tmp_path / "events.jsonl")),
-        url=nats_url,
+        url=nats_server.url,
         instance=instance,
     )
     assert copied.returncode == 0, copied.stderr
@@ -184,3 +184,19 @@ def test_no_server_is_said_with_what_to_do(instance, tmp_path):
     refused = kvbm("replay", url=url, instance=instance)
     assert refused.returncode == 2
     assert "kvbm dev" in refused.stderr
+
+
+def test_a_run_down_to_object_storage_reads_again_what_it_wrote(trace, nats_url, instance, s3, tmp_path):
+    plan = ["--tiers", "g1=400,g2=800,g3=1600,g4=20000", f"--store=g4={s3.url('cache')}", "--folder", str(tmp_path)]
+    ran = run(trace, nats_url, instance, "--requests", "20", *plan, "--json")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(ran.stdout)
+    assert report["traffic"]["g3-g4"]["blocks"] > 0
+    assert report["integrity"] == []
+    again = run(trace, nats_url, instance, *plan, "--json")
+    assert again.returncode == 0, again.stderr
+    found = json.loads(again.stdout)
+    assert found["found"]["g4"] > 0, "what is in objects only is found by the next run"
+    assert found["traffic"]["g4-g1"]["blocks"] > 0
+    assert found["verified"] > 0
+    assert found["integrity"] == []

@@ -94,6 +94,7 @@ GROWN: list[AnyEvent] = [
         if isinstance(event, TransferStarted)
     ),
     structs.replace(FULL[0], tiers=[structs.replace(SPECS[0], priority_min=60), SPECS[1]]),
+    structs.replace(FULL[-1], reason="gone"),
 ]
 FILES = {"events.jsonl": FULL, "events_minimal.jsonl": MINIMAL, "events_grown.jsonl": GROWN}
 NEWEST = {type(event): event for event in [*FULL, *GROWN]}

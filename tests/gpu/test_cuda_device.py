@@ -19,6 +19,7 @@ from kvbm_tiers.medium import Medium
 from kvbm_tiers.memory import address_of, anonymous
 from kvbm_tiers.openers import Wanted, open_store
 from kvbm_tiers.presets import preset
+from support.fake_cuda import ILLEGAL_ADDRESS
 
 TESTS = Path(__file__).parents[1]
 TINY = preset("tiny")
@@ -67,6 +68,14 @@ def test_a_closed_device_moves_nothing_and_closing_again_is_nothing(driver):
     device.close()
     with pytest.raises(IndexError):
         device.read(0, block())
+
+
+def test_a_device_whose_driver_takes_nothing_back_is_closed_all_the_same(driver, fake):
+    device = CudaDevice(driver, TINY, 6)
+    fake.fail("cuEventDestroy_v2", ILLEGAL_ADDRESS)
+    with structlog.testing.capture_logs() as logs:
+        device.close()
+    assert "does not take back" in logs[0]["event"]
 
 
 def test_a_device_that_could_not_be_made_leaves_nothing(driver, fake):
@@ -123,6 +132,7 @@ from kvbm_tiers.medium import Medium
 from kvbm_tiers.memory import address_of, anonymous
 from kvbm_tiers.openers import Wanted, open_store
 from kvbm_tiers.presets import preset
+from support.fake_cuda import ILLEGAL_ADDRESS
 from support.gpu import gpu_driver
 gpu_driver()
 tiny = preset("tiny")

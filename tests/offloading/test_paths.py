@@ -19,13 +19,19 @@ from kvbm_statemachine import check_integrity
 from kvbm_statemachine.decide import allocate, complete_transfer, evict, fail_transfer, match, register, release
 from support.chained_keys import prefix
 from support.desks import desk_of
-from support.examples import stateful_settings
+from support.examples import EXAMPLES, stateful_settings
 
 OPTIONS = Options(
-    batch_max=2, path_transfers_max=2, path_blocks_max=5, queue_max=7, transfer_timeout_s=20e-6
+    batch_max=2, path_transfers_max=3, path_blocks_max=5, queue_max=7, transfer_timeout_s=20e-6
 )  # the desk's clock counts microseconds
-PLANS = ["g1=6,g2=9,g3=12", "g1=6,g2=9:on_evict:lru,g3=12:selective/2", "g1=6,g2=9:priority/50,g3=12:priority/80"]
-prompts = st.lists(st.sampled_from([0, 0, 1]), min_size=1, max_size=6).map(tuple)
+PLANS = [
+    "g1=16,g2=20,g3=30",
+    "g1=16,g2=20:on_evict:lru,g3=30:selective/2",
+    "g1=16,g2=20:priority/50,g3=30:priority/80",
+]
+prompts = st.tuples(st.integers(0, 5), st.sampled_from([0, 0, 1]), st.integers(1, 6)).map(
+    lambda drawn: (drawn[0], *[drawn[1]] * drawn[2])
+)
 requests = st.sampled_from(["r0", "r1", "r2"])
 priorities = st.sampled_from([10, 50, 90])
 ends = st.sampled_from([("g1", "g2"), ("g2", "g3"), ("g1", "g3")])
@@ -42,6 +48,10 @@ class Demands(RuleBasedStateMachine):
         self.tickets, self.there = [], {}
         self.paths = Paths(self.desk, OPTIONS, self.started.append, self.is_coming)
         self.admission = Admission(self.desk.state, self.paths)
+        for tier, head in [("g2", 0), ("g2", 1), ("g3", 2), ("g3", 3)]:
+            keys = prefix((head, 0, 0, 0, 0, 0))
+            register(self.desk, tier, "before", allocate(self.desk, tier, "before", len(keys)), keys)
+        release(self.desk, "before")
 
     @property
     def state(self):
@@ -75,6 +85,10 @@ class Demands(RuleBasedStateMachine):
 
     @rule(request=requests, path=prompts, ends=ends)
     def ask_up(self, request, path, ends):
+        """A request asks for what it found below, which is not above any more more often than not."""
+        with suppress(RefusedError):
+            evict(self.desk, ends[0], prefix(path)[:1], reason="operator", actor="test")
+        match(self.desk, request, prefix(path))
         self._ask(lambda keys: self.paths.ask_up(request, ends[1], ends[0], keys, None), prefix(path), ends[0])
 
     @rule(path=prompts, ends=ends, priority=priorities)
@@ -113,7 +127,13 @@ class Demands(RuleBasedStateMachine):
     @rule(path=prompts, tier=st.sampled_from(["g1", "g2", "g3"]))
     def evict(self, path, tier):
         with suppress(RefusedError):
-            evict(self.desk, tier, prefix(path)[-1:], reason="operator", actor="test")
+            evict(self.desk, tier, prefix(path)[:2][-1:], reason="operator", actor="test")
+
+    @rule(tier=st.sampled_from(["g1", "g2", "g3"]), count=st.integers(1, 12))
+    def hog(self, tier, count):
+        """Slots that are taken, or given back."""
+        with suppress(RefusedError):
+            allocate(self.desk, tier, "hog", count) if count > 3 else release(self.desk, "hog", tier=tier)
 
     @rule(time_us=st.integers(1, 15))
     def pass_time(self, time_us):
@@ -122,6 +142,7 @@ class Demands(RuleBasedStateMachine):
     @invariant()
     def is_in_order(self):
         self.started.clear()
+        self.paths.expire()
         self.paths.start()
         self._check_started()
         for path in self.paths.status():
@@ -189,4 +210,4 @@ class Demands(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_limits_order_and_accounts_hold_whatever_is_asked(plan):
-    run_state_machine_as_test(lambda: Demands(plan), settings=stateful_settings(steps=60))
+    run_state_machine_as_test(lambda: Demands(plan), settings=stateful_settings(steps=60, examples=5 * EXAMPLES))

@@ -1,15 +1,20 @@
-"""A tier worker to be killed: `worker.py URL INSTANCE RANK RANKS FOLDER STEPS`. Its tiers are files in FOLDER.
+"""A tier worker to be killed: `worker.py URL INSTANCE RANK RANKS FOLDER STEPS [PP LAYOUT]`. Its tiers are files in FOLDER.
 
-It prints `ready`, and each transfer as it is submitted, copied and reported. Before each step that STEPS names it waits
-for a line on stdin.
+Without LAYOUT a block is 64 bytes. With it, the JSON of a rank's layout, the tiers are real stores, and g1 is an engine's
+arrays. It prints `ready`, and each transfer as it is submitted, copied and reported. Before each step that STEPS names it
+waits for a line on stdin.
 """
 
 import sys
 import threading
 from pathlib import Path
 
+import msgspec
+
+from kvbm_tiers import Layout, open_mover
 from kvbm_tiers.worker import Worker, WorkerOptions, WorkerPlan
-from support.workers import HEARTBEAT_S, NAMESPACE, FileMover, held_tiers
+from support.rank_stores import PLAN, open_rank_stores
+from support.workers import HEARTBEAT_S, NAMESPACE, TIERS, FileMover, held_tiers
 
 
 def say(*words):
@@ -18,12 +23,12 @@ def say(*words):
     sys.stdout.flush()
 
 
-class SteppingMover(FileMover):
-    """Says what it does, and waits where it is told to."""
+class SteppingMover:
+    """Says what another mover does, and waits where it is told to."""
 
-    def __init__(self, folder, steps):
-        super().__init__(folder)
-        self._steps, self._jobs = steps, []
+    def __init__(self, mover, steps):
+        self._mover, self._steps, self._jobs = mover, steps, []
+        self.begin, self.cancel, self.watch, self.close = mover.begin, mover.cancel, mover.watch, mover.close
 
     def submit(self, job):
         say("submitted", job.transfer)
@@ -32,11 +37,11 @@ class SteppingMover(FileMover):
     def poll(self):
         for job in self._jobs:
             self._wait("copy")
-            super().submit(job)
-            say("copied", job.transfer)
+            self._mover.submit(job)
         self._jobs.clear()
-        reports = super().poll()
+        reports = self._mover.poll()
         for report in reports:
+            say("copied", report.transfer)
             self._wait("report")
             say("reported", report.transfer)
         return reports
@@ -47,10 +52,22 @@ class SteppingMover(FileMover):
 
 
 def main():
-    url, instance, rank, ranks, folder, steps = sys.argv[1:]
-    plan = WorkerPlan(instance=instance, namespace=NAMESPACE, rank=int(rank), ranks=int(ranks), tiers=held_tiers())
+    url, instance, rank, ranks, folder, steps, *shape = sys.argv[1:]
+    if shape:
+        layout = msgspec.json.decode(shape[1], type=Layout)
+        tiers, mover = PLAN, open_mover(open_rank_stores(Path(folder), layout, NAMESPACE))
+    else:
+        tiers, mover = TIERS, FileMover(folder)
+    plan = WorkerPlan(
+        instance=instance,
+        namespace=NAMESPACE,
+        rank=int(rank),
+        ranks=int(ranks),
+        pp=int(shape[0]) if shape else 1,
+        tiers=held_tiers(tiers),
+    )
     options = WorkerOptions(heartbeat_s=HEARTBEAT_S, lock_folder=Path(folder))
-    worker = Worker(url, plan, SteppingMover(folder, steps), options)
+    worker = Worker(url, plan, SteppingMover(mover, steps), options)
     worker.start()
 
     def tell_ready():

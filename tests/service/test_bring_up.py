@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from kvbm_events.schema.errors import InvalidCommand, LogUnavailable
+from kvbm_nats.options import Options
 from kvbm_tiers import MemoryMover, Report
 from support.chained_keys import prefix
 from support.service import TIMEOUT_S, HeldLog
@@ -135,6 +136,32 @@ async def test_what_another_request_brings_up_is_waited_for_and_held(hosted, mov
     await hosted.ask("release", request="r0")
     with pytest.raises(Exception, match="in use"):
         await hosted.ask("evict", keys=KEYS, tier="g1")
+
+
+NARROW = Options(batch_max=2, path_transfers_max=1, path_blocks_max=2)
+
+
+async def test_what_waits_for_its_turn_is_told_and_goes_with_its_request(open_hosted, mover):
+    hosted = await open_hosted(HeldLog(), tiers="g1=16,g2=256,g3=256", mover=mover, options=NARROW)
+    await store_below(hosted, KEYS)
+    mover.held = True
+    await hosted.ask("match", request="r", keys=KEYS)
+    answer = await hosted.ask("onboard", request="r", keys=KEYS)
+    assert (len(answer["transfers"]), answer["over"], answer["waiting"]) == (1, False, 6)
+    asked = asyncio.create_task(hosted.ask("match", request="r", keys=KEYS, onboard=True))
+    await mover.is_asked()
+    await hosted.until(lambda status: waiting_up(status) == 12)
+    await hosted.ask("release", request="r", reason="aborted")
+    await hosted.until(lambda status: waiting_up(status) == 0)
+    mover.let_go()
+    told = await asked
+    assert tiers_of(told) == {"g1": 2, "g2": 6}
+    assert told["note"] == "6 did not come: cancelled"
+    assert await hosted.requests() == 0, "who was released was opened again"
+
+
+def waiting_up(status):
+    return sum(path["waiting"] for path in status["paths"] if path["tier"] == "g1")
 
 
 async def test_what_failed_is_never_told_as_there(hosted, mover):

@@ -9,10 +9,13 @@ import msgspec
 import pytest
 
 from kvbm_events.schema.errors import KvbmError
+from kvbm_nats.offloading.admission import Refusal
+from kvbm_nats.offloading.path_queue import Why
 from kvbm_nats.options import Options
 from kvbm_nats.service import answers, config, leases, messages, micro
 from kvbm_nats.service.config import ServeConfig
 from kvbm_nats.service.messages import Call, StatusCall, Verb
+from kvbm_nats.status import PathStatus
 from kvbm_statemachine.state import MAX_REQUESTS
 from support.service import TIERS
 
@@ -44,6 +47,15 @@ def test_every_field_of_a_question_is_told():
     for kind in [*calls, StatusCall]:
         for field in kind.__struct_fields__:
             assert re.search(rf'[`"]{field}[`"]', PAGE), f"{kind.__name__}.{field}"
+
+
+def test_every_reason_for_which_blocks_do_not_begin_is_told():
+    section = SECTIONS["What waits"]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(get_args(Why))
+    for field in PathStatus.__struct_fields__:
+        assert f'"{field}"' in SECTIONS["status"]
+    for why in get_args(Refusal):
+        assert f"`{why}`" in section
 
 
 def test_every_error_that_can_be_refused_with_is_told():
@@ -78,6 +90,11 @@ def test_the_configuration_of_the_page_can_be_read(tmp_path):
         ("questions waiting", f"{micro.PENDING_MAX:,}, {micro.PENDING_BYTES_MAX >> 20} MiB"),
         ("answers kept", f"{answers.COUNT_MAX:,}, {answers.BYTES_MAX >> 20} MiB, {answers.AGE_S:g} s"),
         ("events not yet stored", f"{Options().pending_max:,} | questions wait {Options().room_timeout_s:g} s"),
+        (
+            "transfers under way",
+            f"{Options().path_transfers_max}, of {Options().batch_max} blocks, {Options().path_blocks_max} blocks",
+        ),
+        ("blocks that wait", f"{Options().queue_max:,}"),
         ("instances of a service", f"{config.MAX_INSTANCES}"),
     ],
 )

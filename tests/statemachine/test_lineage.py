@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvbm_events.schema import Evicted, OffloadStarted
+from kvbm_events.schema import LOST, Evicted, OffloadStarted
 from kvbm_events.schema.errors import BlockHeld, TierFull
 from kvbm_statemachine import SlotState, check_integrity
 from kvbm_statemachine.decide import (
@@ -113,14 +113,15 @@ def test_blocks_behind_one_that_did_not_arrive_wait_for_it_as_orphans():
     assert check_integrity(desk.state) == []
 
 
-def test_a_corrupt_block_cannot_be_matched_though_it_is_held_and_is_free_when_nobody_holds_it():
+@pytest.mark.parametrize("reason", sorted(LOST))
+def test_a_lost_block_cannot_be_matched_though_it_is_held_and_is_free_when_nobody_holds_it(reason):
     desk, _ = desk_of(spec("g1", 8))
     keys = prefix([1] * 6)
     put(desk, keys)
     match(desk, "holder", keys[:5])
     with pytest.raises(BlockHeld, match="in use"):
         evict(desk, "g1", keys[2:3], reason="operator", actor="test")
-    assert evict(desk, "g1", keys[2:3], reason="corrupt", actor="test") == 4
+    assert evict(desk, "g1", keys[2:3], reason=reason, actor="test") == 4
     slots = desk.state.tiers["g1"].slots
     assert found(desk, keys) == 2
     assert (slots.count(SlotState.CONDEMNED), slots.count(SlotState.REGISTERED)) == (3, 2)

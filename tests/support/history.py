@@ -150,7 +150,7 @@ class History(RuleBasedStateMachine):
         transfer, slots = self._some_slots(pick, part)
         self._command(decide.fail_transfer, transfer, reason="x", slots=slots, stopped=stopped)
 
-    @rule(tier=picks, pick=picks, more=picks, reason=st.sampled_from(["operator", "corrupt", "corrupt", "capacity"]))
+    @rule(tier=picks, pick=picks, more=picks, reason=st.sampled_from(["operator", "corrupt", "gone", "capacity"]))
     def evict(self, tier: int, pick: int, more: int, reason: str) -> None:
         name = self._tier(tier)
         keys = self._path_in(name, pick)[-1:] + self._path_in(name, more)[-1:]

@@ -78,7 +78,9 @@ class FakeS3:
     def kill(self) -> None:
         """As a crash would."""
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        assert self._process.stdout
+        self._process.stdout.close()
 
     close = kill
 

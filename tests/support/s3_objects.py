@@ -114,10 +114,12 @@ def _get(bucket: Bucket, request: Request) -> Answer:
 
 def _list(bucket: Bucket, request: Request) -> Answer:
     """One page of a listing (ListObjectsV2); the token is the last name of the page before."""
-    prefix, after, limit = (
+    prefix, after, limit, delimiter = (
         request.query.get(word, [default])[0]
-        for word, default in (("prefix", ""), ("continuation-token", ""), ("max-keys", str(PAGE)))
+        for word, default in (("prefix", ""), ("continuation-token", ""), ("max-keys", str(PAGE)), ("delimiter", ""))
     )
+    if delimiter:
+        return _list_folders(bucket, prefix, delimiter)
     names = [name for name in bucket.names if name.startswith(prefix) and name > after]
     page = names[: int(limit)]
     is_cut = len(page) < len(names)
@@ -131,6 +133,15 @@ def _list(bucket: Bucket, request: Request) -> Answer:
         f"<ListBucketResult><Prefix>{escape(prefix)}</Prefix><KeyCount>{len(page)}</KeyCount>"
         f"<IsTruncated>{str(is_cut).lower()}</IsTruncated>{token}{rows}</ListBucketResult>"
     )
+    return Answer(headers=XML, body=body.encode())
+
+
+def _list_folders(bucket: Bucket, prefix: str, delimiter: str) -> Answer:
+    """What stands between the prefix and the next delimiter, each once."""
+    inner = [name.removeprefix(prefix).partition(delimiter) for name in bucket.names if name.startswith(prefix)]
+    folders = sorted({prefix + first + cut for first, cut, _ in inner if cut})
+    rows = "".join(f"<CommonPrefixes><Prefix>{escape(each)}</Prefix></CommonPrefixes>" for each in folders)
+    body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{rows}</ListBucketResult>"
     return Answer(headers=XML, body=body.encode())
 
 

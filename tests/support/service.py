@@ -16,6 +16,7 @@ import msgspec
 from kvbm_events.codec import decode
 from kvbm_events.memory import MemoryLog, MemoryWriter
 from kvbm_events.schema import Opened, Released
+from kvbm_nats.options import Options
 from kvbm_nats.service.config import InstanceConfig
 from kvbm_nats.service.host import InstanceHost
 from kvbm_nats.service.wire import decode_error
@@ -76,13 +77,14 @@ class Hosted:
         namespace: str = NAMESPACE,
         tiers: str = TIERS,
         mover: Mover | None = None,
+        options: Options | None = None,
     ) -> None:
         self.log, self.clock, self._name = log, Clock(), name
         self.lost: list[Exception] = []
         self.reachable, self._closed = True, False
         self._number = 0
         self.host = InstanceHost(
-            InstanceConfig(name=name, namespace=namespace, tiers=tiers),
+            InstanceConfig(name=name, namespace=namespace, tiers=tiers, options=options or Options()),
             log,
             lease_s=LEASE_S,
             on_failed=lambda _host, error: self.lost.append(error),
@@ -214,9 +216,9 @@ class ServiceProcess(Command):
 class WorkerCommand(Command):
     """`kvbm worker`, the real command."""
 
-    def __init__(self, url: str, instance: str, *more: str, namespace: str = NAMESPACE) -> None:
+    def __init__(self, url: str, instance: str, *more: str, namespace: str = NAMESPACE, tiers: str = TIERS) -> None:
         super().__init__(
-            *_named("worker", url, instance, TIERS, namespace), "--heartbeat-s=0.1", f"--lock-folder={LOCKS}", *more
+            *_named("worker", url, instance, tiers, namespace), "--heartbeat-s=0.1", f"--lock-folder={LOCKS}", *more
         )
 
     async def start(self, word: str = "worker ready") -> Self:

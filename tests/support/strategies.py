@@ -109,7 +109,10 @@ BY_TYPE: dict[type, st.SearchStrategy[AnyEvent]] = {
     OnboardCompleted: _completed(OnboardCompleted),
     OnboardFailed: _failed(OnboardFailed),
     Evicted: _with_keys(
-        Evicted, reason=st.sampled_from(["capacity", "ttl", "reset", "corrupt", "operator"]), actor=TEXT, request=TEXT
+        Evicted,
+        reason=st.sampled_from(["capacity", "ttl", "reset", "corrupt", "operator", "gone"]),
+        actor=TEXT,
+        request=TEXT,
     ),
 }
 EVENTS = st.one_of(*BY_TYPE.values())

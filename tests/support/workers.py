@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from kvbm_events.codec import decode
 from kvbm_events.jetstream import JetStreamLog
@@ -22,14 +19,14 @@ from kvbm_events.schema import AnyEvent, TierSpec, TransferFailed
 from kvbm_nats.manager import BlockManager
 from kvbm_nats.options import Options
 from kvbm_nats.workers import WorkerMover, WorkerOptions
-from kvbm_tiers import Job, MemoryMover, Report
+from kvbm_tiers import Job, Layout, MemoryMover, Report
 from kvbm_tiers.reports import HeldTier
 from kvbm_tiers.worker import Worker, WorkerPlan
 from kvbm_tiers.worker import WorkerOptions as Habits
 from support.chained_keys import prefix
 from support.locks import LOCKS
+from support.scripts import ScriptProcess
 
-SCRIPT = Path(__file__).parents[1] / "processes" / "worker.py"
 NAMESPACE = "model=m;block_tokens=16"
 TIERS = [TierSpec(tier="g1", capacity=32), TierSpec(tier="g2", capacity=64)]
 CAPACITIES = {spec.tier: spec.capacity for spec in TIERS}
@@ -39,9 +36,9 @@ HEARTBEAT_S = 0.1
 TIMEOUT_S = 30.0
 
 
-def held_tiers() -> tuple[HeldTier, ...]:
+def held_tiers(tiers: Sequence[TierSpec] = TIERS) -> tuple[HeldTier, ...]:
     """What the workers here have in their memory."""
-    return tuple(HeldTier(tier=tier, capacity=capacity) for tier, capacity in CAPACITIES.items())
+    return tuple(HeldTier(tier=spec.tier, capacity=spec.capacity) for spec in tiers)
 
 
 class StepMover(MemoryMover):
@@ -91,64 +88,29 @@ class FileMover(MemoryMover):
                 self.arenas[tier] = mmap.mmap(file.fileno(), capacity * BLOCK_BYTES)  # type: ignore[assignment] # both are written as buffers
 
 
-class WorkerProcess:
-    """`tests/processes/worker.py`: a worker over files in a folder, to be killed and stopped.
-
-    :ivar heard: what it said until now
-    """
+class WorkerProcess(ScriptProcess):
+    """`tests/processes/worker.py`: a worker over files in a folder, to be killed and stopped."""
 
     def __init__(
-        self, url: str, instance: str, folder: Path, *, rank: int = 0, ranks: int = 1, steps: str = ""
+        self,
+        url: str,
+        instance: str,
+        folder: Path,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        steps: str = "",
+        layout: Layout | None = None,
     ) -> None:
-        command = [sys.executable, str(SCRIPT), url, instance, str(rank), str(ranks), str(folder), steps]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        assert self._process.stdin
-        assert self._process.stdout
-        self._told, self._said = self._process.stdin, self._process.stdout
-        self.heard: list[str] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.kill()
-        self._said.close()
-        with suppress(BrokenPipeError):
-            self._told.close()
-
-    def hear(self, word: str) -> Self:
-        """Read what it says up to a line that begins with the word."""
-        while line := self._said.readline():
-            self.heard.append(line.strip())
-            if line.startswith(word):
-                return self
-        raise AssertionError(f"it ended without saying {word!r}: {self.heard}")
-
-    def go_on(self) -> None:
-        """Let it take the step that it waits at."""
-        self._told.write("\n")
-        self._told.flush()
-
-    def kill(self) -> None:
-        """Kill it as a crash would."""
-        self._process.kill()
-        self._process.wait()
-
-    def signal(self, number: signal.Signals) -> None:
-        """SIGSTOP, SIGCONT, SIGTERM."""
-        self._process.send_signal(number)
+        shape = [str(layout.part.pp), msgspec.json.encode(layout).decode()] if layout else []
+        super().__init__("worker.py", url, instance, str(rank), str(ranks), str(folder), steps, *shape)
 
 
 class Site:
     """One instance: its owner, one at a time, and its workers, which are all ended at the end."""
 
-    def __init__(self, url: str, instance: str) -> None:
-        self.url, self.instance = url, instance
+    def __init__(self, url: str, instance: str, tiers: Sequence[TierSpec] = TIERS) -> None:
+        self.url, self.instance, self._tiers = url, instance, tiers
         self._owners: list[BlockManager] = []
         self._workers: list[Worker] = []
         self._requests = 0
@@ -174,12 +136,12 @@ class Site:
             ranks=ranks,
             options=WorkerOptions(dead_after_s=dead_after_s),
         )
-        keep = ("g1", "g2") if namespace == NAMESPACE else ()
+        keep = [spec.tier for spec in self._tiers] if namespace == NAMESPACE else ()
         owner = BlockManager.open(
             self.url,
             self.instance,
             namespace=namespace,
-            tiers=TIERS,
+            tiers=self._tiers,
             keep=keep,
             mover=self.mover,
             options=Options(**options),
@@ -268,10 +230,13 @@ def bytes_of(key: str) -> bytes:
 
 
 def wrong_blocks(owner: BlockManager, memory: MemoryMover) -> list[str]:
-    """Keys of g2 that can be matched and whose bytes are others'."""
-    index = owner.state.tiers["g2"].lineage.index
-    hidden = owner._offloader.hidden.get("g2", set())
-    return [key for key, slot in index.items() if key not in hidden and memory.block("g2", slot) != bytes_of(key)]
+    """Keys that can be matched and whose bytes are others'."""
+    wrong: list[str] = []
+    for name, tier in owner.state.tiers.items():
+        hidden = owner._offloader.hidden.get(name, set())
+        shown = {key: slot for key, slot in tier.lineage.index.items() if key not in hidden}
+        wrong += [key for key, slot in shown.items() if memory.block(name, slot) != bytes_of(key)]
+    return wrong
 
 
 def pump_until(owner: BlockManager, reached: Callable[[], object], what: str = "") -> None:

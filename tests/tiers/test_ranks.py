@@ -11,7 +11,8 @@ from kvbm_events.schema.errors import InvalidCommand
 from kvbm_tiers.cpu_device import CpuDevice
 from kvbm_tiers.layout import Group, Layout
 from kvbm_tiers.memory import anonymous
-from kvbm_tiers.ranks import heads_of, layout_of, pieces_for
+from kvbm_tiers.ranks import pieces_for
+from kvbm_tiers.slicing import Slice
 
 WHOLE = Layout(
     groups=(
@@ -34,12 +35,13 @@ def model(seed):
 
 def device_of(rank, ranks, block=None, slot=1):
     """A rank's pool, in its engine's own arrangement, with its heads of a block in a slot."""
-    layout = layout_of(WHOLE, rank, ranks)
+    part = Slice.of_rank(rank, ranks)
+    layout = WHOLE.slice(part)
     device = CpuDevice(layout, 2)
     if block is not None:
         arrays = iter(device.arrays)
         for whole, group, mine in zip(WHOLE.groups, layout.groups, block, strict=True):
-            heads = heads_of(whole.heads, rank, ranks)
+            heads = part.heads(whole.heads, whole.name)
             pages = mine[:, :, :, heads.start : heads.stop]
             if group.order == "HND":
                 pages = pages.transpose(0, 1, 3, 2, 4)
@@ -63,10 +65,10 @@ def test_a_block_written_by_some_ranks_is_read_by_others(writers, readers):
     written = [packed(device_of(rank, writers, block)) for rank in range(writers)]
     for rank in range(readers):
         wanted = device_of(rank, readers, block)
-        pieces = pieces_for(WHOLE, rank, readers, written_by=writers)
+        pieces = pieces_for(WHOLE, Slice.of_rank(rank, readers), written_by=writers)
         memory = anonymous(wanted.layout.slot_bytes)
         for piece in pieces:
-            memory[piece.place : piece.place + piece.size] = written[piece.rank][
+            memory[piece.place : piece.place + piece.size] = written[piece.tp_rank][
                 piece.offset : piece.offset + piece.size
             ]
         assert sum(piece.size for piece in pieces) == wanted.layout.block_bytes
@@ -76,31 +78,31 @@ def test_a_block_written_by_some_ranks_is_read_by_others(writers, readers):
 
 
 def test_what_a_rank_needs_of_another_number_of_ranks_is_a_run_of_each_group():
-    assert len(pieces_for(WHOLE, 3, 4, written_by=2)) == len(WHOLE.groups)
-    assert {piece.rank for piece in pieces_for(WHOLE, 3, 4, written_by=2)[:2]} == {1}
+    pieces = pieces_for(WHOLE, Slice.of_rank(3, 4), written_by=2)
+    assert len(pieces) == len(WHOLE.groups)
+    assert {piece.tp_rank for piece in pieces[:2]} == {1}
 
 
 def test_the_same_number_of_ranks_needs_its_own_block_whole():
-    assert [(p.rank, p.offset, p.place) for p in pieces_for(WHOLE, 1, 2, written_by=2)[:2]] == [
-        (1, 0, 0),
-        (1, 1152, 1152),
-    ]
+    pieces = pieces_for(WHOLE, Slice.of_rank(1, 2), written_by=2)
+    assert [(piece.tp_rank, piece.offset, piece.place) for piece in pieces[:2]] == [(1, 0, 0), (1, 1152, 1152)]
 
 
-def test_every_head_is_somebodys():
-    for heads, ranks in [(8, 1), (8, 2), (8, 8), (2, 8), (1, 4)]:
-        dealt = [heads_of(heads, rank, ranks) for rank in range(ranks)]
-        assert set(itertools.chain.from_iterable(dealt)) == set(range(heads))
-        assert len({len(mine) for mine in dealt}) == 1
+def test_pieces_are_of_the_ranks_own_stage():
+    staged = Layout(groups=WHOLE.groups[1:], packing="universal")
+    part = Slice(tp=4, tp_rank=3, pp=2, pp_rank=1)
+    pieces = pieces_for(staged, part, written_by=2)
+    assert sum(piece.size for piece in pieces) == staged.slice(part).block_bytes
+    written = staged.slice(Slice(tp=2, tp_rank=1, pp=2, pp_rank=1)).block_bytes
+    assert all(piece.offset + piece.size <= written for piece in pieces)
 
 
-@pytest.mark.parametrize(("heads", "rank", "ranks"), [(8, 0, 3), (3, 0, 8), (8, 2, 2), (8, -1, 2)])
-def test_heads_that_cannot_be_dealt_out_are_refused(heads, rank, ranks):
-    with pytest.raises(InvalidCommand, match="dealt out evenly"):
-        heads_of(heads, rank, ranks)
+def test_heads_that_cannot_be_dealt_out_are_refused():
+    with pytest.raises(InvalidCommand, match="do not divide"):
+        pieces_for(WHOLE, Slice.of_rank(0, 3), written_by=2)
 
 
 def test_a_layered_block_is_not_read_by_others():
     layered = Layout(groups=WHOLE.groups)
     with pytest.raises(InvalidCommand, match="packing is layered"):
-        pieces_for(layered, 0, 4, written_by=2)
+        pieces_for(layered, Slice.of_rank(0, 4), written_by=2)

@@ -21,6 +21,7 @@ from kvbm_tiers.layout import ALIGNMENT, Layout
 from kvbm_tiers.memory import address_of, anonymous
 from kvbm_tiers.presets import preset
 from kvbm_tiers.sidecar import Sidecar, path_of
+from kvbm_tiers.slicing import Slice
 
 TINY = preset("tiny")
 CAPACITY = 6
@@ -237,6 +238,28 @@ def test_another_namespace_is_refused_and_nothing_is_lost(survivor):
     assert bytes(read[:4]) == b"kept"
 
 
+@pytest.mark.parametrize(
+    ("field", "here", "there", "part"),
+    [("tp_rank", 0, 1, Slice(tp=2, tp_rank=1)), ("tp", 2, 4, Slice(tp=4)), ("tp", 2, 1, Slice())],
+)
+def test_another_ranks_file_is_refused_and_nothing_is_lost(survivor, field, here, there, part):
+    mine = TINY.slice(Slice(tp=2))
+    survivor(layout=mine).close()
+    with pytest.raises(NamespaceMismatch, match=f"{field} is {here} here and {there} there"):
+        survivor(layout=TINY.slice(part))
+    assert survivor(layout=mine).opening.state == "kept"
+
+
+def test_a_file_from_before_there_were_slices_is_of_whole_blocks(survivor, path):
+    survivor().close()
+    said = msgspec.json.decode(path_of(path).read_bytes())
+    del said["layout"]["part"]
+    path_of(path).write_bytes(msgspec.json.encode(said))
+    with pytest.raises(NamespaceMismatch, match="tp is 1 here and 2 there"):
+        survivor(layout=TINY.slice(Slice(tp=2)))
+    assert survivor().opening.state == "kept"
+
+
 def test_a_cut_file_is_named(survivor, path):
     survivor().close()
     os.truncate(path, TINY.slot_bytes)
@@ -335,7 +358,7 @@ def test_a_cut_slab_reads_short_and_a_deleted_one_does_not_sync(path):
     slab = DiskSlab(path, namespace="m=1", layout=TINY, capacity=CAPACITY)
     os.truncate(path, TINY.slot_bytes)
     slab.read(0, block())
-    with pytest.raises(OSError, match="short read: 0 of"):
+    with pytest.raises(EOFError, match=f"0 of {TINY.slot_bytes} bytes"):
         slab.read(1, block())
     path.unlink()
     slab.write(0, block())

@@ -64,7 +64,7 @@ def three_jobs_the_last_two_of_which_end_during_the_sync_of_the_first(mover, sla
     submit(mover, 2)
     submit(mover, 3)
     deadline = time.monotonic() + PATIENCE_S
-    while mover._crew._syncer._ended.qsize() < 2:
+    while mover._syncer._ended.qsize() < 2:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from support.rank_stores import PLAN
 from support.service import Command
 from support.workers import Site
 
@@ -10,6 +11,13 @@ from support.workers import Site
 def site(nats_url, instance):
     """One instance on the shared server: its owner, its workers, and their ends."""
     with Site(nats_url, instance) as site:
+        yield site
+
+
+@pytest.fixture
+def ranked_site(nats_url, instance):
+    """One instance with three tiers, whose workers have real stores (`support.ranks`)."""
+    with Site(nats_url, instance, PLAN) as site:
         yield site
 
 

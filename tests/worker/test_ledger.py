@@ -228,6 +228,16 @@ def test_a_rank_that_ended_fails_at_once_what_is_and_what_comes():
     assert told(ledger) == [("1.2", 4, "rank 0 ended", True)]
 
 
+def test_ranks_that_divide_blocks_in_other_ways_are_refused():
+    ledger = book(ranks=4, say_hello=False)
+    assert ledger.answer(OpenQuestion(epoch=1, hello=hello("a", rank=0, ranks=4, pp=2)), 1).refusal == ""
+    why = "it has 1 stages of pipeline parallel, and rank 0 has 2"
+    assert ledger.answer(OpenQuestion(epoch=1, hello=hello("b", rank=1, ranks=4)), 1).refusal == why
+    assert ledger.ranks[1].hello is None
+    assert ledger.answer(OpenQuestion(epoch=1, hello=hello("c", rank=1, ranks=4, pp=2)), 1).refusal == ""
+    assert ledger.answer(OpenQuestion(epoch=1, hello=hello("d", rank=0, ranks=4, pp=2)), 1).refusal == ""
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [({"namespace": "n=2"}, "its namespace is 'n=2', and the owner's is 'n=1'"), ({"ranks": 2}, "it counts 2 ranks")],

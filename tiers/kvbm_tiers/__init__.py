@@ -8,12 +8,13 @@ from kvbm_tiers.layout import Group, Layout
 from kvbm_tiers.medium import Media, Medium, in_folder, parse_media
 from kvbm_tiers.memory_mover import MemoryMover
 from kvbm_tiers.meter import Meter, Traffic
-from kvbm_tiers.mover import CORRUPT, GONE, OBJECT_TIER, Deletion, Job, Mover, Report, loss
+from kvbm_tiers.mover import CORRUPT, GONE, OBJECT_TIER, OWNER_RESTARTED, Deletion, Job, Mover, Report, loss
 from kvbm_tiers.nixl_object_mover import NixlObjectMover
 from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.objects import Bucket
 from kvbm_tiers.presets import PRESETS, preset
 from kvbm_tiers.routed_mover import RoutedMover, open_mover
+from kvbm_tiers.slicing import Slice
 from kvbm_tiers.stack import Stack
 from kvbm_tiers.store import Opening, Store
 from kvbm_tiers.thread_mover import ThreadMover
@@ -22,6 +23,7 @@ __all__ = [
     "CORRUPT",
     "GONE",
     "OBJECT_TIER",
+    "OWNER_RESTARTED",
     "PRESETS",
     "Bucket",
     "CpuDevice",
@@ -43,6 +45,7 @@ __all__ = [
     "Opening",
     "Report",
     "RoutedMover",
+    "Slice",
     "Stack",
     "Store",
     "ThreadMover",

@@ -42,6 +42,8 @@ def reason_of(error: Exception) -> str:
     """An error in a report's words, its number by name: `ENOSPC: No space left on device`."""
     if isinstance(error, ObjectFailed):
         return str(error)
+    if isinstance(error, EOFError):  # of a block of which a part is missing, other bytes are there than were
+        return f"{CORRUPT}: {error}"
     if isinstance(error, OSError) and error.errno:
         return f"{errno.errorcode.get(error.errno, error.errno)}: {error.strerror}"
     return f"{type(error).__name__}: {error}"

@@ -11,7 +11,7 @@ import structlog
 from kvbm_tiers.job_book import Batch, JobBook, Outcome
 from kvbm_tiers.syncer import Syncer
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 Work = Callable[[Batch], list[Outcome]]
 """Move one batch; what became of its blocks, in order, up to where it was given up. It must not raise."""
 
@@ -27,16 +27,13 @@ class Crew:
         for thread in self._threads:
             thread.start()
 
-    def close(self, patience_s: float) -> bool:
-        """Wait for the threads, the book being closed; whether all have ended."""
+    def join(self, patience_s: float) -> bool:
+        """Wait until what was begun is over, but no longer than this; whether it is. The book is closed already."""
         deadline = time.monotonic() + patience_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        stuck = [thread.name for thread in self._threads if thread.is_alive()]
-        if not self._syncer.close(patience_s):
-            stuck.append("syncer")
-        if stuck:
-            logger.warning("threads are stuck in a system call, and go on with what they have begun", threads=stuck)
+        if stuck := [thread.name for thread in self._threads if thread.is_alive()]:
+            _logger.warning("threads are stuck in a system call, and go on with what they have begun", threads=stuck)
         return not stuck
 
     def _work(self, move: Work) -> None:

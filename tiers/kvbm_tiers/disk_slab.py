@@ -13,7 +13,7 @@ from kvbm_tiers.layout import Layout
 from kvbm_tiers.store import check_slot
 from kvbm_tiers.survivor import claim
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 class DiskSlab:
@@ -47,7 +47,7 @@ class DiskSlab:
         """See `Store.read`."""
         count = os.preadv(self.fd, [block], self.offset(slot))
         if count < len(block):
-            raise OSError(errno.EIO, f"short read: {count} of {len(block)} bytes")
+            raise EOFError(f"short read: {count} of {len(block)} bytes")
 
     def write(self, slot: int, block: memoryview) -> None:
         """See `Store.write`."""
@@ -77,7 +77,7 @@ class DiskSlab:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            logger.warning(
+            _logger.warning(
                 "this file system cannot pass the page cache (O_DIRECT); blocks will take host memory twice",
                 path=str(self.path),
             )

@@ -13,9 +13,10 @@ from math import prod
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 
 from kvbm_events.schema.errors import NamespaceMismatch
+from kvbm_tiers.slicing import WHOLE, Slice
 
 Dtype = Literal["float32", "float16", "bfloat16", "float8_e4m3", "float8_e5m2", "int8"]
 Order = Literal["NHD", "HND"]
@@ -106,12 +107,14 @@ class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Layout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A block: one group of layers, or several that live and die together (hybrid models).
+    """A block, or a rank's part of it: one group of layers, or several that live and die together (hybrid models).
 
+    :ivar part: which part it is
     :ivar packing: the order of a packed block's bytes
     """
 
     groups: tuple[Group, ...]
+    part: Slice = WHOLE
     packing: Packing = "layered"
 
     def __post_init__(self) -> None:
@@ -137,12 +140,33 @@ class Layout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The same, each with its group."""
         return [(group, array) for group in self.groups for array in group.arrays(capacity)]
 
+    def slice(self, part: Slice) -> Layout:
+        """The shape of one rank's part of this block.
+
+        Raises:
+            InvalidCommand: it does not divide like that; the message names the group.
+            ValueError: this is a part already.
+        """
+        if self.part != WHOLE:
+            raise ValueError(f"{self.part} cannot be divided further")
+        groups = (
+            replace(
+                group,
+                layers=len(part.layers(group.layers, group.name)),
+                heads=len(part.heads(group.heads, group.name)),
+            )
+            for group in self.groups
+        )
+        return Layout(groups=tuple(groups), part=part, packing=self.packing)
+
     def check(self, other: Layout) -> None:
         """Refuse blocks of another layout.
 
         Raises:
             NamespaceMismatch: `other` differs; the message names the first field that does, and both values.
         """
+        for field in fields(Slice):
+            refuse_other(field.name, getattr(self.part, field.name), getattr(other.part, field.name))
         for at, (mine, theirs) in enumerate(zip(self.groups, other.groups, strict=False)):
             for field in fields(Group):
                 refuse_other(f"groups[{at}].{field.name}", getattr(mine, field.name), getattr(theirs, field.name))

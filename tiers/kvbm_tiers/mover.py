@@ -32,6 +32,8 @@ OBJECT_TIER: TierName = "g4"
 """Where blocks have names instead of places, and stay until they are deleted."""
 CORRUPT = "corrupt"
 """The reason of a block whose bytes are not those that its checksum was made of."""
+OWNER_RESTARTED = "the owner was restarted"
+"""The reason of what an owner before left open."""
 GONE = "gone"
 """The reason of a block that is no longer where it was."""
 

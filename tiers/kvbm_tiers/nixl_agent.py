@@ -16,7 +16,7 @@ import structlog
 
 from kvbm_tiers.errors import NixlUnavailable
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 Engine = Literal["aio", "uring"]
 """libaio, or io_uring. POSIX aio is not offered: it is several times slower, and one failed transfer ends it."""
 Row = tuple[int, int, int]
@@ -131,7 +131,7 @@ class NixlAgent:
             self._deregister(handle.region)
         except Exception as error:  # noqa: BLE001 - a type of its bindings' own; the transfer is over all the same
             self._unreleased.append(handle)
-            logger.warning("NIXL does not take a handle back; it stays", error=repr(error))
+            _logger.warning("NIXL does not take a handle back; it stays", error=repr(error))
 
     def close(self) -> None:
         """Deregister everything. Nothing may be under way."""

@@ -1,47 +1,44 @@
 """A mover by NIXL: many blocks under way, few threads, no copy on the way where a block lies packed in memory.
 
-    taker: a batch, hashed ──▶ owner: posts and polls ──▶ settlers: hashed, then synced and reported
+    taker: a batch, hashed ──▶ agent: posts and polls ──▶ settlers: hashed, then synced and reported
        ▲                                                     │
        └───────────────────── lanes ◀────────────────────────┘
 
-A lane is leave to be under way, and the bounce that goes with it. A transfer that does not end keeps its lane, its
-handle and its slots until it does.
+NIXL can lose the end of a transfer for good. When none of an agent's transfers ends for `hang_s`, another agent takes over;
+the blocks of the one before stay in doubt until its transfers end, if they ever do. When too many hang, threads take over.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Empty, SimpleQueue
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import Empty
 from threading import Thread
 
 import structlog
 
 from kvbm_events.schema import TierName
+from kvbm_tiers.agent_thread import LANES, AgentThread
 from kvbm_tiers.booked import Booked
+from kvbm_tiers.copy_threads import CopyThreads
 from kvbm_tiers.cuda.device import CudaDevice
+from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.flight import Flight
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.job_book import Batch, JobBook, wall_clock_us
-from kvbm_tiers.memory import address_of, anonymous
 from kvbm_tiers.mover import Job
-from kvbm_tiers.nixl_agent import NixlAgent, NixlTransferFailed, Row
+from kvbm_tiers.nixl_agent import NixlAgent, Row
 from kvbm_tiers.nixl_sides import Side
 from kvbm_tiers.store import Store, one_layout
 from kvbm_tiers.syncer import Syncer
 
-logger = structlog.get_logger(__name__)
-LANES = 4
+_logger = structlog.get_logger(__name__)
 BATCH_BYTES = 16 << 20
 BATCH_BLOCKS_MIN, BATCH_BLOCKS_MAX = 8, 32
-POLL_MIN_S, POLL_MAX_S = 50e-6, 200e-6
-_numbers = itertools.count()
-_parked: list[object] = []
-"""Agents whose transfers never ended, with all that these may still write to: let go of, they would be released."""
+HANGING_MAX = 4
+"""Agents that hang at the same time, each with the memory of its lanes, before there is no other one."""
 
 
 class NixlMover(Booked, ABC):
@@ -52,6 +49,7 @@ class NixlMover(Booked, ABC):
         stores: Mapping[TierName, Store],
         *,
         blocks_max: int = 1 << 16,
+        hang_s: float,
         patience_s: float = 10.0,
         now_us: Callable[[], int] = wall_clock_us,
     ) -> None:
@@ -60,6 +58,7 @@ class NixlMover(Booked, ABC):
         Args:
             stores: by tier, all of one layout
             blocks_max: how many may be under way; a job beyond that is reported as failed
+            hang_s: how long no transfer may end before another agent takes over
             patience_s: how long `close` waits for what is under way
             now_us: the clock that deadlines are told by
 
@@ -71,19 +70,12 @@ class NixlMover(Booked, ABC):
         count = min(BATCH_BLOCKS_MAX, max(BATCH_BLOCKS_MIN, BATCH_BYTES // layout.slot_bytes))
         book = JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
         super().__init__(book, stores)
-        self._patience_s = patience_s
+        self._hang_s, self._patience_s = hang_s, patience_s
+        self._slot_bytes, self._bounce_bytes = layout.slot_bytes, count * layout.slot_bytes
         self._sides = {tier: side for tier, store in stores.items() if (side := self._side(store, count))}
-        self._bounces = [anonymous(count * layout.slot_bytes) for _ in range(LANES)]
-        for device in (store for store in stores.values() if isinstance(store, CudaDevice)):
-            for bounce in self._bounces:
-                device.pin(bounce)
-        self._lanes, self._ready = SimpleQueue[int | None](), SimpleQueue[tuple[int, Flight] | None]()
-        for lane in range(LANES):
-            self._lanes.put(lane)
-        started = Future[None]()
-        self._owner = Thread(target=self._own, args=(started,), name="nixl-owner", daemon=True)
-        self._owner.start()
-        started.result()
+        self._is_closing = False
+        self._agents = [self._start_agent()]
+        self._threads: CopyThreads | None = None
         self._settlers = ThreadPoolExecutor(2, thread_name_prefix="nixl-settler")
         self._syncer = Syncer(self._book, self._stores)
         self._taker = Thread(target=self._take, name="nixl-taker", daemon=True)
@@ -95,7 +87,7 @@ class NixlMover(Booked, ABC):
 
     @abstractmethod
     def _agent(self, name: str, memory: Sequence[Row]) -> NixlAgent:
-        """The agent that reaches the far sides, with this memory registered. Called once, in its own thread."""
+        """An agent that reaches the far sides, with this memory registered. Called in its own thread."""
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
@@ -105,19 +97,43 @@ class NixlMover(Booked, ABC):
 
     def close(self) -> None:
         """See `Mover.close`. Transfers that do not end are left to themselves, with the memory that they write to."""
+        self._is_closing = True
         self._book.close()
-        self._lanes.put(None)
+        for agent in self._agents:
+            agent.lanes.put(None)
         self._taker.join(self._patience_s)
-        self._ready.put(None)
-        self._owner.join(2 * self._patience_s)
+        *hanging, agent = self._agents
+        for each in hanging:
+            each.close(0)
+        agent.close(self._patience_s)
         self._settlers.shutdown()
+        if self._threads:
+            self._threads.join(self._patience_s)
         self._syncer.close(self._patience_s)
 
+    def _start_agent(self) -> AgentThread:
+        arenas = [store for store in self._stores.values() if isinstance(store, HostArena)]
+        agent = AgentThread(self._agent, arenas, self._bounce_bytes, self._on_landed)
+        for device in (store for store in self._stores.values() if isinstance(store, CudaDevice)):
+            for lane in range(LANES):
+                device.pin(agent.bounce(lane))
+        return agent
+
     def _take(self) -> None:
-        while (lane := self._lanes.get()) is not None and (batch := self._book.take()):
-            flight = self._flight(batch, self._bounces[lane])
+        """Launch batches, each over a lane of an agent that works."""
+        agent: AgentThread | None = self._agents[0]
+        while agent and not self._is_closing:
+            try:
+                lane = agent.lanes.get(timeout=self._hang_s)
+            except Empty:
+                if agent.under_way == LANES:
+                    agent = self._replace(agent)
+                continue
+            if lane is None or not (batch := self._book.take()):
+                return
+            flight = self._flight(batch, agent.bounce(lane))
             flight.prepare()
-            self._ready.put((lane, flight))
+            agent.launch(lane, flight)
 
     def _flight(self, batch: Batch, bounce: memoryview) -> Flight:
         job = batch.job
@@ -125,68 +141,31 @@ class NixlMover(Booked, ABC):
         near, far = (job.source, job.tier) if is_write else (job.tier, job.source)
         return Flight(batch, self._stores[near], self._sides[far], is_write=is_write, bounce=bounce)
 
-    def _own(self, started: Future[None]) -> None:
-        arenas = [store for store in self._stores.values() if isinstance(store, HostArena)]
-        memories = [*self._bounces, *(arena.memory for arena in arenas)]
-        rows = [(address_of(memory), len(memory), 0) for memory in memories]
+    def _replace(self, agent: AgentThread) -> AgentThread | None:
+        """Another agent for one that hangs; None where threads took over."""
+        agent.retire()
+        hanging = [each for each in self._agents if each.under_way]
+        _logger.error(
+            "none of NIXL's transfers ends", seconds=self._hang_s, agents=len(hanging), agents_max=HANGING_MAX
+        )
         try:
-            agent = self._agent(f"kvbm-{os.getpid()}-{next(_numbers)}", rows)
-        except BaseException as error:  # noqa: BLE001 - whoever starts the mover is told
-            memories.clear()  # the error's traceback would keep them mapped, and their files locked
-            started.set_exception(error)
-            return
-        started.set_result(None)
-        flying = list[tuple[int, Flight]]()
-        try:
-            self._fly(agent, flying)
-        finally:
-            if flying:
-                _parked.append((agent, flying, memories))
-                logger.warning("transfers did not end; their memory stays with them", transfers=len(flying))
-            else:
-                agent.close()
+            if len(hanging) < HANGING_MAX:
+                fresh = self._start_agent()
+                self._agents = [*hanging, fresh]
+                return fresh
+            why = f"{HANGING_MAX} agents hang"
+        except NixlUnavailable as error:
+            why = str(error)
+        _logger.error("blocks go by threads from now on, not by NIXL", why=why)
+        self._threads = CopyThreads(self._book, self._stores, self._syncer, slot_bytes=self._slot_bytes)
+        return None
 
-    def _fly(self, agent: NixlAgent, flying: list[tuple[int, Flight]]) -> None:
-        """Post and poll until the end. What is left in `flying` when patience is over is still under way."""
-        pause_s, end = POLL_MIN_S, 0.0
-        while not end or (flying and time.monotonic() < end):
-            try:
-                while not end:
-                    ready = self._ready.get(block=not flying)
-                    if ready is None:
-                        end = time.monotonic() + self._patience_s
-                    else:
-                        flying.append(ready)
-            except Empty:
-                pass
-            before = len(flying)
-            flying[:] = [(lane, flight) for lane, flight in flying if not self._advance(agent, lane, flight)]
-            pause_s = POLL_MIN_S if len(flying) < before else min(POLL_MAX_S, pause_s * 1.5)
-            if flying:
-                time.sleep(pause_s)
+    def _on_landed(self, agent: AgentThread, lane: int, flight: Flight) -> None:
+        with suppress(RuntimeError):  # it landed after the mover was closed
+            self._settlers.submit(self._settle, agent, lane, flight)
 
-    def _advance(self, agent: NixlAgent, lane: int, flight: Flight) -> bool:
-        """Look at what is under way, and post what waits; whether the flight has come down."""
-        for handle, group in list(flight.flying):
-            try:
-                if not agent.is_over(handle):
-                    continue
-            except NixlTransferFailed as error:
-                flight.fail(group, error)
-            agent.release(handle)
-            flight.flying.remove((handle, group))
-        while flight.waiting:
-            group = flight.waiting.popleft()
-            try:
-                flight.flying.append((agent.post("WRITE" if flight.is_write else "READ", *flight.rows(group)), group))
-            except NixlTransferFailed as error:
-                flight.fail(group, error)
-        if flight.is_over:
-            self._settlers.submit(self._settle, lane, flight)
-        return flight.is_over
-
-    def _settle(self, lane: int, flight: Flight) -> None:
+    def _settle(self, agent: AgentThread, lane: int, flight: Flight) -> None:
         outcomes = flight.settle()
-        self._lanes.put(lane)
+        agent.lanes.put(lane)
         if self._book.finish(flight.batch, outcomes):
             self._syncer.conclude(flight.batch)

@@ -14,9 +14,6 @@ from kvbm_tiers.objects.bucket import Bucket
 from kvbm_tiers.objects.place import Place
 from kvbm_tiers.store import Store
 
-_THREADS = 32
-"""Requests that NIXL has under way; left to itself, it takes the number of cores."""
-
 
 class NixlObjectMover(NixlMover):
     """Moves between one bucket among its stores and the others."""
@@ -27,18 +24,19 @@ class NixlObjectMover(NixlMover):
         bucket: Bucket,
         *,
         blocks_max: int = 1 << 16,
+        hang_s: float = 60.0,
         patience_s: float = 10.0,
         now_us: Callable[[], int] = wall_clock_us,
     ) -> None:
         """See `NixlMover`."""
         self._bucket = bucket
-        super().__init__(stores, blocks_max=blocks_max, patience_s=patience_s, now_us=now_us)
+        super().__init__(stores, blocks_max=blocks_max, hang_s=hang_s, patience_s=patience_s, now_us=now_us)
 
     def _side(self, store: Store, batch_blocks: int) -> BucketSide | None:  # noqa: ARG002 - an object is a transfer of its own
         return BucketSide(self._bucket) if store is self._bucket else None
 
     def _agent(self, name: str, memory: Sequence[Row]) -> ObjectAgent:
-        backend, parameters = nixl_parameters(self._bucket.place)
+        backend, parameters = nixl_parameters(self._bucket.blocks.place)
         return ObjectAgent(name, backend, parameters, memory)
 
 
@@ -47,7 +45,7 @@ def nixl_parameters(place: Place) -> tuple[str, dict[str, str]]:
 
     Azure's it finds there too, unless they are an account's key: then it wants a connection string, made here.
     """
-    threads = {"num_threads": str(_THREADS)}
+    threads = {"num_threads": str(place.requests)}  # left to itself, it takes the number of cores
     if place.scheme == "az":
         return "AZURE_BLOB", {"container_name": place.bucket, **_account(place.endpoint), **threads}
     parameters = {"bucket": place.bucket, "use_virtual_addressing": str(place.is_virtual).lower(), **threads}

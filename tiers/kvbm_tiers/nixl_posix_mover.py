@@ -22,12 +22,13 @@ class NixlPosixMover(NixlMover):
         *,
         engine: Engine = "aio",
         blocks_max: int = 1 << 16,
+        hang_s: float = 10.0,
         patience_s: float = 10.0,
         now_us: Callable[[], int] = wall_clock_us,
     ) -> None:
         """See `NixlMover`; `engine` is what the kernel is asked through."""
         self._engine: Engine = engine
-        super().__init__(stores, blocks_max=blocks_max, patience_s=patience_s, now_us=now_us)
+        super().__init__(stores, blocks_max=blocks_max, hang_s=hang_s, patience_s=patience_s, now_us=now_us)
 
     def _side(self, store: Store, batch_blocks: int) -> SlabSide | None:
         return SlabSide(store, batch_blocks) if isinstance(store, DiskSlab) else None

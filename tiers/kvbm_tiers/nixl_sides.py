@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from kvbm_tiers.block_move import reason_of
 from kvbm_tiers.disk_slab import DiskSlab
+from kvbm_tiers.mover import CORRUPT
 from kvbm_tiers.nixl_agent import Far, NixlTransferFailed
 from kvbm_tiers.objects.bucket import Bucket
 
@@ -77,7 +78,7 @@ class SlabSide:
             return "ENOSPC: No space left on device"
         left = found.st_size - self._slab.offset(landing.slot)
         if not landing.is_write and left < self.size:
-            return f"EIO: short read: {max(0, left)} of {self.size} bytes"
+            return f"{CORRUPT}: short read: {max(0, left)} of {self.size} bytes"
         return f"NIXL: {landing.failure}"
 
 
@@ -92,7 +93,7 @@ class BucketSide:
 
     def far(self, slot: int) -> Far:
         """See `Side.far`."""
-        return Far(0, self.size, name=self._bucket.names.of_block(self._bucket.key(slot)))
+        return Far(0, self.size, name=self._bucket.blocks.names.of_block(self._bucket.key(slot)))
 
     def prepare(self, slot: int, memory: memoryview, *, is_write: bool) -> None:
         """See `Side.prepare`. A GET that came short and says DONE leaves the mark at the block's end as it is."""
@@ -107,16 +108,11 @@ class BucketSide:
         is_short = not landing.is_write and block[-1] == _MARK
         try:
             if landing.is_wanted and (landing.failure or is_short):
-                self._again(self._bucket.names.of_block(key), block, is_write=landing.is_write)
+                act = self._bucket.blocks.put if landing.is_write else self._bucket.blocks.get
+                act(key, block)
         except Exception as error:  # noqa: BLE001 - one block's trouble must not end the others'
             return reason_of(error)
         finally:
             if landing.is_write:
                 self._bucket.order.end(key)
         return ""
-
-    def _again(self, name: str, block: memoryview, *, is_write: bool) -> None:
-        if is_write:
-            self._bucket.client.put(name, block)
-        else:
-            self._bucket.client.get(name, block)

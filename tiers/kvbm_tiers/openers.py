@@ -17,7 +17,7 @@ from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.layout import Layout, refuse_other
 from kvbm_tiers.medium import Medium
 from kvbm_tiers.mover import OBJECT_TIER
-from kvbm_tiers.objects import Bucket, Names, Place, open_client
+from kvbm_tiers.objects import BlockObjects, Bucket, Names, Place, open_client
 from kvbm_tiers.store import Opening, Store
 
 
@@ -26,8 +26,6 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
     :ivar reset: start empty, whatever is there
     :ivar instance: whose blocks they are
-    :ivar rank: which slice of every block, from 0
-    :ivar ranks: how many slices there are
     """
 
     tier: TierName
@@ -37,8 +35,6 @@ class Wanted(Struct, frozen=True, kw_only=True):
     namespace: str
     reset: bool
     instance: str
-    rank: int = 0
-    ranks: int = 1
 
 
 Opener = Callable[[Wanted], tuple[Store, Opening | None]]
@@ -112,13 +108,9 @@ def _bucket(wanted: Wanted) -> tuple[Store, Opening | None]:
             hint=f"{OBJECT_TIER}={wanted.medium}",
         )
     place = Place.of(wanted.medium)
-    names = Names.of(
-        place.prefix, wanted.namespace, wanted.layout, wanted.instance, rank=wanted.rank, ranks=wanted.ranks
-    )
+    names = Names.of(place.prefix, wanted.namespace, wanted.layout, wanted.instance)
     bucket = Bucket(
-        open_client(place),
-        names,
-        place,
+        BlockObjects(open_client(place), names, place),
         namespace=wanted.namespace,
         layout=wanted.layout,
         capacity=wanted.capacity,

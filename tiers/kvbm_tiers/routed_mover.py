@@ -20,9 +20,7 @@ from kvbm_tiers.objects.bucket import Bucket
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
 
-logger = structlog.get_logger(__name__)
-OBJECT_THREADS = 32
-"""Requests to object storage at a time: each waits for the network most of its time."""
+_logger = structlog.get_logger(__name__)
 
 
 class RoutedMover:
@@ -102,22 +100,22 @@ def _by_cuda(stores: Mapping[TierName, Store], now_us: Callable[[], int]) -> dic
     try:
         mover = CudaMover({gpu: stores[gpu], arena: stores[arena]}, now_us=now_us)
     except CudaFailed as error:
-        logger.warning("blocks go to and from the GPU one by one, by memory that is not pinned", why=str(error))
+        _logger.warning("blocks go to and from the GPU one by one, by memory that is not pinned", why=str(error))
         return {}
     return {(gpu, arena): mover, (arena, gpu): mover}
 
 
 def _object_mover(stores: Mapping[TierName, Store], bucket: Bucket, now_us: Callable[[], int]) -> Mover:
-    if bucket.place.via == "nixl":
+    if bucket.blocks.place.via == "nixl":
         nixl = _by_nixl("object storage", lambda: NixlObjectMover(stores, bucket, now_us=now_us))
         if nixl:
             return nixl
-    return ThreadMover(stores, threads=OBJECT_THREADS, batch_bytes=0, now_us=now_us)
+    return ThreadMover(stores, threads=bucket.blocks.place.requests, batch_bytes=0, now_us=now_us)
 
 
 def _by_nixl(where: str, make: Callable[[], Mover]) -> Mover | None:
     try:
         return make()
     except NixlUnavailable as error:
-        logger.warning("blocks go by threads, not by NIXL", to=where, why=str(error))
+        _logger.warning("blocks go by threads, not by NIXL", to=where, why=str(error))
         return None

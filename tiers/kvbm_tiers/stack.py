@@ -31,20 +31,16 @@ class Stack:
         media: Media,
         *,
         instance: str = "default",
-        rank: int = 0,
-        ranks: int = 1,
         reset: bool = False,
     ) -> None:
         """Open the tiers, or make them.
 
         Args:
             plan: the tiers
-            layout: of a block in every tier
+            layout: of a block, or of a rank's slice of it, in every tier
             namespace: whose blocks they are
             media: by tier, where its blocks lie; g1 lies in the process if not said
             instance: whose blocks they are; object storage keeps instances apart by it
-            rank: which slice of every block they are, from 0
-            ranks: how many slices there are
             reset: start empty, whatever is there
 
         Raises:
@@ -65,8 +61,6 @@ class Stack:
                         namespace=namespace,
                         reset=reset,
                         instance=instance,
-                        rank=rank,
-                        ranks=ranks,
                     )
                 )
                 self.stores[spec.tier] = store

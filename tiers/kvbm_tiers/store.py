@@ -40,7 +40,8 @@ class Store(Protocol):
         """Copy a slot into `block`.
 
         Raises:
-            OSError: it could not be read whole.
+            OSError: it could not be read.
+            EOFError: it is not there whole.
         """
         ...
 

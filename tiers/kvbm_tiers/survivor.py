@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import secrets
 from pathlib import Path
 
 from kvbm_tiers import sidecar
 from kvbm_tiers.errors import StoreBusy, StoreDamaged, StoreFull
+from kvbm_tiers.file_lock import try_lock
 from kvbm_tiers.layout import Layout
 from kvbm_tiers.sidecar import Sidecar
 from kvbm_tiers.store import Opening
@@ -63,12 +63,10 @@ def _open(path: Path, *, may_create: bool) -> int:
 
 
 def _lock(fd: int, path: Path) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not try_lock(fd):
         raise StoreBusy(
             f"{path} is in use", why="another process holds its lock", hint="stop that one, or name another file"
-        ) from error
+        )
 
 
 def _keep(fd: int, path: Path, wanted: Sidecar) -> Opening:

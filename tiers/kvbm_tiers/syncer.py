@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from queue import SimpleQueue
 from threading import Thread
 
+import structlog
+
 from kvbm_events.schema import TierName
 from kvbm_tiers.block_move import reason_of
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.job_book import Batch, JobBook
 from kvbm_tiers.store import Store
 
+_logger = structlog.get_logger(__name__)
 REST_MAX_S = 0.05
 
 
@@ -35,11 +38,12 @@ class Syncer:
         else:
             self._book.conclude(last, "")
 
-    def close(self, patience_s: float) -> bool:
-        """End when what was given is synced; whether it did."""
+    def close(self, patience_s: float) -> None:
+        """End when what was given is synced, but wait no longer than this."""
         self._ended.put(None)
         self._thread.join(patience_s)
-        return not self._thread.is_alive()
+        if self._thread.is_alive():
+            _logger.warning("the disk does not end its sync, and goes on with it")
 
     def _work(self) -> None:
         while together := self._next():

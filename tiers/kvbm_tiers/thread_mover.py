@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from kvbm_events.schema import TierName
-from kvbm_tiers.block_move import move
 from kvbm_tiers.booked import Booked
-from kvbm_tiers.crew import Crew
-from kvbm_tiers.job_book import Batch, JobBook, Outcome, wall_clock_us
-from kvbm_tiers.memory import anonymous
+from kvbm_tiers.copy_threads import THREADS, CopyThreads
+from kvbm_tiers.job_book import JobBook, wall_clock_us
 from kvbm_tiers.mover import Job
 from kvbm_tiers.store import Store, one_layout
 from kvbm_tiers.syncer import Syncer
@@ -20,16 +17,13 @@ BATCH_BYTES = 1 << 20
 
 
 class ThreadMover(Booked):
-    """Moves between any two of its stores.
-
-    A read or write that the operating system does not end keeps its thread, and its job's slots in doubt, until it does.
-    """
+    """Moves between any two of its stores."""
 
     def __init__(
         self,
         stores: Mapping[TierName, Store],
         *,
-        threads: int = 8,
+        threads: int = THREADS,
         batch_bytes: int = BATCH_BYTES,
         blocks_max: int = 1 << 16,
         patience_s: float = 10.0,
@@ -53,8 +47,8 @@ class ThreadMover(Booked):
         count = min(32, max(1, batch_bytes // layout.slot_bytes))
         book = JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
         super().__init__(book, stores)
-        work = [partial(self._move, anonymous(layout.slot_bytes)) for _ in range(threads)]
-        self._crew = Crew(book, Syncer(book, self._stores), "mover", work)
+        self._syncer = Syncer(self._book, self._stores)
+        self._threads = CopyThreads(self._book, self._stores, self._syncer, slot_bytes=layout.slot_bytes, count=threads)
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
@@ -64,13 +58,5 @@ class ThreadMover(Booked):
     def close(self) -> None:
         """See `Mover.close`. The block that a thread has begun is ended; the stores may be closed afterwards."""
         self._book.close()
-        self._crew.close(self._patience_s)
-
-    def _move(self, bounce: memoryview, batch: Batch) -> list[Outcome]:
-        job, outcomes = batch.job, list[Outcome]()
-        source, target = self._stores[job.source], self._stores[job.tier]
-        for at in batch.blocks:
-            if batch.is_given_up:
-                break
-            outcomes.append(move(source, job.source_slots[at], target, job.slots[at], job.checksum(at), bounce))
-        return outcomes
+        self._threads.join(self._patience_s)
+        self._syncer.close(self._patience_s)

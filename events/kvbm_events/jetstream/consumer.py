@@ -106,20 +106,12 @@ class Consumer:
         self._unwatch: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
-        """Create the consumer. Raises LogUnavailable."""
-        connection = self._api.connection
-        self._unwatch = connection.watch(lambda: self._break("the connection changed"))
-        body = {"stream_name": self._stream, "config": self._config, "action": "create"}
-        created = await self._api.call(f"CONSUMER.CREATE.{self._stream}.{self._name}", body, _Created)
-        if self._until is not None and created.num_pending == 0:
-            self.is_done = True
-            return
+        """Create the consumer; one that cannot be started is stopped. Raises LogUnavailable."""
         try:
-            self._subscription = await connection.nc.subscribe(
-                self._inbox, cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
-            )
-        except (NatsError, OSError) as error:
-            raise connection.unavailable(str(error)) from error
+            await self._create()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def pull(self) -> None:
         """Make the next pull if there is room for one: call it when what was delivered has been taken."""
@@ -151,6 +143,21 @@ class Consumer:
         if self._api.connection.connected:
             with contextlib.suppress(LogUnavailable):
                 await self._api.call(f"CONSUMER.DELETE.{self._stream}.{self._name}", None, Answer)
+
+    async def _create(self) -> None:
+        connection = self._api.connection
+        self._unwatch = connection.watch(lambda: self._break("the connection changed"))
+        body = {"stream_name": self._stream, "config": self._config, "action": "create"}
+        created = await self._api.call(f"CONSUMER.CREATE.{self._stream}.{self._name}", body, _Created)
+        if self._until is not None and created.num_pending == 0:
+            self.is_done = True
+            return
+        try:
+            self._subscription = await connection.nc.subscribe(
+                self._inbox, cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
+            )
+        except (NatsError, OSError) as error:
+            raise connection.unavailable(str(error)) from error
 
     async def _on_message(self, msg: Msg) -> None:
         self._arrived.set()

@@ -94,11 +94,7 @@ class Reader:
         deliver = self._take if self._instance is not None else self._take_next
         subject = self._filter if self._instance is not None else ""
         consumer = Consumer(self._api, deliver, after=self._last, until=self._until, subject=subject)
-        try:
-            await consumer.start()
-        except BaseException:
-            await consumer.stop()
-            raise
+        await consumer.start()
         return consumer
 
     async def _is_at_end(self) -> bool:

@@ -59,8 +59,8 @@ async def _read_back(api: Api, instance: str, epoch: int, floor: int, last_seq: 
             found.append(int(name.removeprefix(prefix)))
 
     consumer = Consumer(api, note, subject=events_of(instance), after=floor, until=last_seq, headers_only=True)
+    await consumer.start()
     try:
-        await consumer.start()
         while not consumer.is_done:
             if consumer.broken:
                 raise api.connection.unavailable(consumer.broken)

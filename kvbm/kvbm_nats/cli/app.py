@@ -34,6 +34,7 @@ app.command(
 )
 app.command("kvbm_nats.cli.serve:serve", name="serve", help="Host instances as a NATS micro service.")
 app.command("kvbm_nats.cli.worker:worker", name="worker", help="Hold one rank's tiers and move its blocks.")
+app.command("kvbm_nats.cli.status:status", name="status", help="A live owner: its tiers, and what moves and waits.")
 app.command("kvbm_nats.cli.project:project", name="project", help="Keep the log as SQL tables.")
 app.command("kvbm_nats.cli.replay:replay", name="replay", help="Fold a log again: verify, stop at a moment, export.")
 app.command(

@@ -9,7 +9,7 @@ import structlog
 
 
 def log_to_stderr() -> None:
-    """Set up structlog, and the standard library's logging from warnings on."""
+    """Set up structlog from `info` on, and the standard library's logging from warnings on."""
     is_terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[
@@ -18,6 +18,7 @@ def log_to_stderr() -> None:
             structlog.processors.format_exc_info,
             structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer(),
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)

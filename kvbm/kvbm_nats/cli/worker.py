@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.cli.options import NatsOptions, Stores
 from kvbm_nats.plan import parse_plan
-from kvbm_tiers import Layout, Media, MemoryMover, Mover, Stack, in_folder, parse_media, preset
+from kvbm_tiers import Layout, Media, MemoryMover, Mover, Slice, Stack, in_folder, parse_media, preset
 from kvbm_tiers.reports import MAX_RANKS, HeldTier
 from kvbm_tiers.worker import Worker, WorkerOptions, WorkerPlan
 from kvbm_tiers.worker.worker import LOCK_FOLDER
@@ -29,13 +30,34 @@ PATIENCE_S = 10.0
 _logger = structlog.get_logger(__name__)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RankOptions:
+    """Which slice of every block is meant, as vLLM counts: the ranks of a stage stand together."""
+
+    rank: Annotated[int, Parameter(help="Which slice of every block it holds, from 0.")] = 0
+    ranks: Annotated[int, Parameter(help="How many slices there are.")] = 1
+    pp: Annotated[
+        int, Parameter(help="Stages of pipeline parallel: they divide the layers, and a stage's ranks its heads.")
+    ] = 1
+
+    def part(self) -> Slice:
+        """The slice.
+
+        Raises:
+            InvalidCommand: there are too many ranks, no such rank, or the stages differ in size.
+        """
+        if self.ranks > MAX_RANKS:
+            raise InvalidCommand(f"{self.ranks} ranks", why=f"an instance has up to {MAX_RANKS}")
+        return Slice.of_rank(self.rank, self.ranks, self.pp)
+
+
 def worker(
     *,
     nats: NatsOptions | None = None,
     namespace: Annotated[str, Parameter(env_var="KVBM_NAMESPACE")],
     tiers: Annotated[str, Parameter(env_var="KVBM_TIERS")],
-    rank: int = 0,
-    ranks: int = 1,
+    place: RankOptions | None = None,
     block_bytes: int = 64,
     folder: Path | None = None,
     store: Stores = (),
@@ -54,49 +76,50 @@ def worker(
         nats: see below
         namespace: fingerprint of what must agree before blocks are reused; the owner's must be the same
         tiers: what is in this worker's memory, `g1=BLOCKS,...`, as in the owner's plan
-        rank: which slice of every block it holds, from 0
-        ranks: how many slices there are
+        place: see below
         block_bytes: how large a block is in this rank, where there is neither folder nor store
         folder: where g2 and g3 lie, and survive the worker
         store: where a tier lies instead, `TIER=URL`, as `g3=slab:/mnt/nvme`; again for another tier. Without folder and
             store all tiers are memory that goes with the worker
-        layout: the shape of a block in folder and stores: llama-8b, deepseek-v3, gpt-oss-20b, tiny
+        layout: the shape of a whole block in folder and stores: llama-8b, deepseek-v3, gpt-oss-20b, tiny
         heartbeat_s: how often it says that it lives
         in_flight_max: transfers that are moved at the same time
         stop_timeout_s: how long its end waits for what is under way
         lock_folder: where the lock stands that keeps a rank to one worker
     """
     log_to_stderr()
-    given = nats or NatsOptions()
-    if not 0 <= rank < ranks <= MAX_RANKS or block_bytes < 1 or heartbeat_s <= 0 or in_flight_max < 1:
+    given, at = nats or NatsOptions(), place or RankOptions()
+    part = at.part()
+    if block_bytes < 1 or heartbeat_s <= 0 or in_flight_max < 1:
         raise InvalidCommand(
-            f"rank {rank} of {ranks}, {block_bytes} bytes a block, {in_flight_max} in flight, heartbeat {heartbeat_s:g} s",
-            why=f"ranks count from 0 up to {MAX_RANKS}, and the other numbers are above 0",
+            f"{block_bytes} bytes a block, {in_flight_max} in flight, heartbeat {heartbeat_s:g} s",
+            why="all are above 0",
         )
     options = WorkerOptions(
         heartbeat_s=heartbeat_s,
         in_flight_max=in_flight_max,
         stop_timeout_s=stop_timeout_s,
         lock_folder=lock_folder,
-        connection=Options(name=f"kvbm worker {given.instance}.{rank}", patience_s=PATIENCE_S),
+        connection=Options(name=f"kvbm worker {given.instance}.{at.rank}", patience_s=PATIENCE_S),
     )
     specs = parse_plan(tiers)
     media = (in_folder(folder) if folder else {}) | parse_media(store)
-    plan = WorkerPlan(instance=given.instance, namespace=namespace, rank=rank, ranks=ranks)
-    with _memory(specs, media, preset(layout), block_bytes, plan) as (mover, kept):
+    plan = WorkerPlan(instance=given.instance, namespace=namespace, rank=at.rank, ranks=at.ranks, pp=at.pp)
+    shape = preset(layout).slice(part) if media else None
+    with _memory(specs, media, shape, block_bytes, plan) as (mover, kept):
         held = tuple(HeldTier(tier=spec.tier, capacity=spec.capacity, kept=spec.tier in kept) for spec in specs)
         _run(Worker(given.nats_url, structs.replace(plan, tiers=held), mover, options), plan)
 
 
 @contextmanager
 def _memory(
-    specs: Sequence[TierSpec], media: Media, layout: Layout, block_bytes: int, plan: WorkerPlan
+    specs: Sequence[TierSpec], media: Media, layout: Layout | None, block_bytes: int, plan: WorkerPlan
 ) -> Iterator[tuple[Mover, Collection[TierName]]]:
     """The mover over this rank's tiers, and the tiers that still have what was in them."""
-    if not media:
+    if layout is None:
         yield MemoryMover({spec.tier: spec.capacity for spec in specs}, block_bytes=block_bytes), ()
         return
-    with Stack(specs, layout, plan.namespace, media, instance=plan.instance, rank=plan.rank, ranks=plan.ranks) as stack:
+    with Stack(specs, layout, plan.namespace, media, instance=plan.instance) as stack:
         yield stack.mover, stack.kept
 
 

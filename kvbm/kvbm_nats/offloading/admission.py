@@ -2,7 +2,8 @@
 
 * `write_through`: every block that is new above; with a `priority_min`, also what a request of that priority found there.
 * `selective`: what was seen often enough, when it is found once more.
-* `on_evict`: what would be evicted next, whenever room was needed. Of a block's priority nothing is known then.
+* `on_evict`: what would be evicted next, some allocations ahead, since an eviction does not wait for a copy. What goes
+  without having been offered is counted as `sudden`. For whom such a block was, and how urgent, is not known.
 
 What is not wanted leaves no event: the admission stands in `Opened`, and how often a block was seen and by whom is told by
 `Registered` and `Matched`.
@@ -11,14 +12,21 @@ What is not wanted leaves no event: the admission stands in `Opened`, and how of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
-from kvbm_events.schema import TierName
+from kvbm_events.schema import Evicted, TierName, unpack_keys
 from kvbm_nats.offloading.paths import Paths
 from kvbm_statemachine import State
 from kvbm_statemachine.tier import Tier
 
+Refusal = Literal["priority", "seen", "sudden"]
+"""Why blocks were not wanted: for so little urgent a request, seen too rarely, or gone before they could be asked for."""
 NOBODYS_PRIORITY = 50
 """Of blocks that go down because they would be evicted."""
+AHEAD = 256
+"""Blocks that are offered before they would be evicted, or as many as the last allocation took, if those are more."""
+AHEAD_SHARE = 8
+"""But no more than this part of the tier, where that is less."""
 
 
 class Admission:
@@ -28,6 +36,7 @@ class Admission:
         self._paths, self._state = paths, state
         self._new: dict[TierName, Tier] = {}
         self._victims: dict[TierName, Tier] = {}
+        self._offered: dict[TierName, int] = {}
         self._found: list[tuple[Tier, Tier]] = []
         for tier in state.tiers.values():
             below = state.below(tier.name)
@@ -60,15 +69,35 @@ class Admission:
                 self._paths.offer(tier, below, new, priority)
 
     def offer_next_victims(self, tier: Tier, count: int) -> None:
-        """Room was made for so many blocks: those that would be evicted for as many again."""
+        """So many blocks were allocated: offer those that would be evicted next, unless enough of them are already."""
         below = self._victims.get(tier.name)
         if not below:
             return
+        ahead = min(AHEAD, tier.spec.capacity // AHEAD_SHARE)
+        left = self._offered.get(tier.name, 0) - count
+        if left < max(count, ahead // 2):
+            left = self._offer_victims(tier, below, max(count, ahead))
+        self._offered[tier.name] = left
+
+    def evicted(self, event: Evicted) -> None:
+        """Blocks left a tier. Where the one below takes what leaves, it may not have been asked."""
+        below = self._victims.get(event.tier)
+        if below and event.reason == "capacity":
+            tier, there, coming = self._state.tiers[event.tier], below.lineage.index, self._state.incoming[below.name]
+            lost = [key for key in unpack_keys(event.keys) if key not in there and key not in coming]
+            sudden = [key for key in lost if not self._paths.is_offered(tier, below, key)]
+            self._paths.refuse(tier, below, "sudden", len(sudden))
+
+    def _offer_victims(self, tier: Tier, below: Tier, count: int) -> int:
+        """Offer the next victims; how many there are."""
         ends: dict[int, int] = {}
+        found = 0
         for chain, size in tier.policy.victims(count):
             end = ends.get(chain.id, len(chain.keys))
             ends[chain.id] = end - size
+            found += size
             self._paths.offer(tier, below, chain.keys[end - size : end], NOBODYS_PRIORITY)
+        return found
 
     def _is_wanted(self, tier: Tier, below: Tier, priority: int, blocks: int) -> bool:
         if priority >= below.spec.priority_min:

@@ -16,7 +16,7 @@ from kvbm_nats.options import Options
 from kvbm_statemachine.decide import Desk, complete_transfer, evict, fail_transfer
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Transfer
-from kvbm_tiers import OBJECT_TIER, Deletion, Job, Mover, Report, loss
+from kvbm_tiers import OBJECT_TIER, OWNER_RESTARTED, Deletion, Job, Mover, Report, loss
 
 OVERDUE = "deadline passed"
 
@@ -38,8 +38,8 @@ class Offloader:
 
     @property
     def is_busy(self) -> bool:
-        """Whether `pump` has something to do, now or later."""
-        return bool(self._orders or self._unproven or self._desk.state.transfers or self.paths.waiting)
+        """Whether `pump` has something to do, now or later. What waits, waits for transfers that are under way."""
+        return bool(self._orders or self._unproven or self._desk.state.transfers)
 
     def begin(self) -> None:
         """Fail what owners before left open. Where the mover outlives its owner, the slots stay quarantined at first."""
@@ -47,7 +47,7 @@ class Offloader:
         left = {transfer.id: [*transfer.open, *transfer.quarantined] for transfer in state.transfers.values()}
         is_quiet = self._mover.begin(state.epoch, left)
         for transfer in [t for t in state.transfers.values() if is_quiet or t.open]:
-            fail_transfer(self._desk, transfer.id, reason="the owner was restarted", stopped=is_quiet)
+            fail_transfer(self._desk, transfer.id, reason=OWNER_RESTARTED, stopped=is_quiet)
 
     def pump(self, acked_n: int) -> None:
         """Do what has become due: showing what is proven, jobs, reports, deadlines, and the next starts."""
@@ -63,6 +63,7 @@ class Offloader:
         for report in self._mover.poll():
             self._apply(report)
         self._fail_overdue()
+        self.paths.expire()
         self.paths.start()
 
     def offer_new(self, tier: Tier, keys: Sequence[str], priority: int) -> None:
@@ -82,6 +83,7 @@ class Offloader:
 
     def evicted(self, event: Evicted) -> None:
         """Blocks left a tier; what would stay of them in object storage goes when the event is acknowledged."""
+        self._admission.evicted(event)
         if event.tier == OBJECT_TIER:
             self._orders.append((event.n, Deletion.of(event)))
 

@@ -63,12 +63,12 @@ class Path:
     def start(self) -> None:
         """Start what there is room for. What a request waits for does not wait for a mover that is in doubt."""
         queue = self.queue
-        queue.expire(self._desk.now_us)
         while self.has_room and (wish := queue.first()):
             batch = next_batch(self._desk.state, self.source, self.tier, wish.keys, self._options.batch_max)
-            queue.note(wish, "gone", batch.gone)
-            if wish.ticket:
-                wish.ticket.shared += batch.start - batch.gone
+            if batch.start:
+                queue.note(wish, "gone", batch.gone)
+                if wish.ticket:
+                    wish.ticket.shared += batch.start - batch.gone
             if batch.end > batch.start:
                 self._try(wish, batch.start, batch.end)
             queue.strike(wish, batch.end)

@@ -95,6 +95,10 @@ class PathQueue:
         self._count(wish, len(fresh))
         self._shed()
 
+    def is_offered(self, key: str) -> bool:
+        """Whether a block waits in the background."""
+        return key in self._offered
+
     def add(self, wish: Wish) -> None:
         """Somebody asks for blocks: they wait beside what else is wanted."""
         if wish.keys:

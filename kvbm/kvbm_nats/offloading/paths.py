@@ -45,7 +45,7 @@ class Paths:
         self._up: dict[tuple[TierName, TierName], Path] = {}
         self._down: dict[tuple[TierName, TierName], Path] = {}
         self._tickets: dict[str, Ticket] = {}
-        self._is_stale = False
+        self._is_due, self._is_stale = False, False
 
     @property
     def waiting(self) -> int:
@@ -61,6 +61,11 @@ class Paths:
             lineage = source.lineage
             parent = lineage.parent_of(lineage.index[keys[0]])
             self._path(source.name, tier.name).queue.offer(keys, parent, priority)
+            self._is_due = True
+
+    def is_offered(self, source: Tier, tier: Tier, key: str) -> bool:
+        """Whether a block waits in the background."""
+        return self._path(source.name, tier.name).queue.is_offered(key)
 
     def refuse(self, source: Tier, tier: Tier, why: str, blocks: int) -> None:
         """The admission of a tier does not want so many blocks."""
@@ -116,7 +121,7 @@ class Paths:
 
     def resolved(self, transfer: Transfer, failed: int = 0, reason: str = "") -> None:
         """Blocks of a transfer are not under way any more, some of them because they failed."""
-        self._is_stale = True
+        self._is_due = self._is_stale = True
         ticket = self._tickets.get(transfer.id)
         if ticket and failed:
             ticket.failed[reason] += failed
@@ -125,10 +130,16 @@ class Paths:
 
     def start(self) -> None:
         """Start all that there is room for, what requests wait for before anything else."""
-        self._recount()
-        for path in self._all():
-            if path.queue.blocks:
+        if self._is_due:
+            self._is_due = False
+            self._recount()
+            for path in self._all():
                 path.start()
+
+    def expire(self) -> None:
+        """Drop what may wait no longer."""
+        for path in self._up.values():
+            path.queue.expire(self._desk.now_us)
 
     def status(self) -> list[PathStatus]:
         """Every path on which something was wanted so far."""
@@ -168,6 +179,7 @@ class Paths:
 
     def _ask(self, ticket: Ticket, wish: Wish) -> Ticket:
         self._path(ticket.source, ticket.tier).queue.add(wish)
+        self._is_due = True
         self.start()
         return ticket
 

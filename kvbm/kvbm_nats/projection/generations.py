@@ -6,12 +6,12 @@ open SQLite file lie `-wal` and `-shm` under its name: another file put under th
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from pathlib import Path
 
 from kvbm_nats.projection.errors import ProjectionConflict, ProjectionMissing, ProjectionUnavailable
+from kvbm_tiers.file_lock import try_lock
 
 _BESIDE = ("", "-wal", "-shm", "-journal")
 
@@ -29,15 +29,13 @@ class Generations:
             folder.mkdir(mode=0o700, exist_ok=True)
         lock_path = self.link.with_name(f"{self.link.name}.lock")
         fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not try_lock(fd):
             os.close(fd)
             raise ProjectionConflict(
                 f"{self.link} has a projector",
                 why=f"another process holds {lock_path.name}",
                 hint="stop the other one, or give this one a file of its own",
-            ) from error
+            )
         self._lock_fd = fd
 
     def unlock(self) -> None:

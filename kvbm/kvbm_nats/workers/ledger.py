@@ -16,12 +16,11 @@ from collections.abc import Mapping, Sequence
 from kvbm_events.schema import to_runs, to_slots
 from kvbm_nats.workers.rank import Rank
 from kvbm_nats.workers.track import Track
-from kvbm_tiers import Job, Report
+from kvbm_tiers import OWNER_RESTARTED, Job, Report
 from kvbm_tiers.reports import Hello, Message, OpenAnswer, OpenJob, OpenQuestion, Place, Reported, place_of
 
 EARLY_MAX = 4096
 """Reports that wait for their job."""
-LEFT = "the owner was restarted"
 FORGOTTEN = "the worker has it no more and never said how it went"
 
 
@@ -55,7 +54,7 @@ class Ledger:
         """See `Mover.begin`. Quiet is only what was never open."""
         self._last = (epoch, 0)
         for transfer, slots in left.items():
-            self._add(Track(transfer, slots, len(self.ranks), told=LEFT))
+            self._add(Track(transfer, slots, len(self.ranks), told=OWNER_RESTARTED))
         return not left
 
     def submit(self, job: Job) -> None:
@@ -113,6 +112,9 @@ class Ledger:
             return f"its namespace is {hello.namespace!r}, and the owner's is {self.namespace!r}"
         if hello.ranks != len(self.ranks):
             return f"it counts {hello.ranks} ranks, and the owner {len(self.ranks)}"
+        for rank in self.ranks:
+            if rank.hello and rank.number != hello.rank and rank.hello.pp != hello.pp:
+                return f"it has {hello.pp} stages of pipeline parallel, and rank {rank.number} has {rank.hello.pp}"
         return ""
 
     def tick(self, now_s: float) -> None:

@@ -56,13 +56,18 @@ def next_batch(state: State, source: TierName, tier: TierName, keys: Sequence[st
             break
         gone += key not in have
         start += 1
-    end = start
-    for key in keys[start : start + batch_max]:
+    part = keys[start : start + batch_max]
+    slots = [have[key] for key in part if key in have]
+    is_all = len(slots) == len(part) and there.keys().isdisjoint(part) and coming.isdisjoint(part)
+    if is_all and lineage.is_path(slots):
+        return Batch(start, start + len(part), gone)
+    size = 0
+    for key in part:
         slot = have.get(key)
-        if slot is None or key in there or key in coming or (end > start and lineage.parent_of(slot) != keys[end - 1]):
+        if slot is None or key in there or key in coming or (size and lineage.parent_of(slot) != part[size - 1]):
             break
-        end += 1
-    return Batch(start, end, gone)
+        size += 1
+    return Batch(start, start + size, gone)
 
 
 def offload(

@@ -219,7 +219,7 @@ Result cuStreamDestroy_v2(Stream* stream) {
 }
 Result cuStreamSynchronize(Stream* stream) { NEEDS_CONTEXT; stream->wait(); return sticky; }
 Result cuEventCreate(Event** out, unsigned) { NEEDS_CONTEXT; *out = new Event; return 0; }
-Result cuEventDestroy_v2(Event* event) { delete event; return 0; }
+Result cuEventDestroy_v2(Event* event) { delete event; MAY_FAIL; return 0; }
 Result cuEventRecord(Event* event, Stream* stream) {
     NEEDS_CONTEXT;
     long number;

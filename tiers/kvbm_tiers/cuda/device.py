@@ -11,7 +11,7 @@ import structlog
 from kvbm_kernels.driver import Driver
 from kvbm_kernels.errors import CudaFailed
 from kvbm_tiers.cuda.lane import Lane
-from kvbm_tiers.cuda.pool import DevicePool
+from kvbm_tiers.cuda.pool import DevicePool, give_back
 from kvbm_tiers.geometry import PoolArray, dense
 from kvbm_tiers.layout import Layout
 from kvbm_tiers.memory import address_of
@@ -113,7 +113,7 @@ class CudaDevice:
     def close(self) -> None:
         """Give back what was allocated here; an engine's arrays stay. No slot can be read or written any more."""
         self.capacity, self._owner = 0, None
-        self._taken.close()
+        give_back(self._taken)
         self._pinned.clear()
 
     def _allocate(self, taken: ExitStack) -> Iterator[int]:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from typing import Literal, NamedTuple
 
 from kvbm_kernels.errors import CudaFailed
-from kvbm_tiers.cuda.pool import DevicePool
+from kvbm_tiers.cuda.pool import DevicePool, give_back
 
 Way = Literal["copies", "staged", "mapped"]
 
@@ -60,7 +60,7 @@ class Lane:
 
     def close(self) -> None:
         """Give stream and room back."""
-        self._taken.close()
+        give_back(self._taken)
 
     def _run(self, slots: Sequence[int], blocks: Sequence[int], way: Way, after: int, *, to_pool: bool) -> None:
         try:

@@ -18,6 +18,7 @@ from kvbm_tiers.crew import Crew
 from kvbm_tiers.cuda.calibrate import calibrate
 from kvbm_tiers.cuda.device import CudaDevice
 from kvbm_tiers.cuda.lane import Lane, Ways
+from kvbm_tiers.cuda.pool import give_back
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.job_book import Batch, JobBook, Outcome, wall_clock_us
 from kvbm_tiers.memory import address_of
@@ -71,7 +72,8 @@ class CudaMover(Booked):
             self._ways = ways or calibrate(self._device.driver, layout)
             work = [partial(self._move, self._lane(count, taken)) for _ in range(lanes)]
             self._taken = taken.pop_all()
-        self._crew = Crew(book, Syncer(book, stores), "cuda-lane", work)
+        self._syncer = Syncer(book, stores)
+        self._crew = Crew(book, self._syncer, "cuda-lane", work)
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`. What the engine has started in its stream until here is over before the copies begin."""
@@ -88,8 +90,9 @@ class CudaMover(Booked):
     def close(self) -> None:
         """See `Mover.close`. What does not end keeps its lane, and the arena stays pinned for it."""
         self._book.close()
-        if self._crew.close(self._patience_s):
-            self._taken.close()
+        if self._crew.join(self._patience_s):
+            give_back(self._taken)
+        self._syncer.close(self._patience_s)
 
     def _pin(self, taken: ExitStack) -> None:
         driver, memory, address = self._device.driver, self._arena.memory, self._arena.address

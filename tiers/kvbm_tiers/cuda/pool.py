@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+import structlog
 
 from kvbm_kernels import BoxTable, tiled
 from kvbm_kernels.boxes import BLOCKS_BYTES, launches
 from kvbm_kernels.driver import Driver
+from kvbm_kernels.errors import CudaFailed
 from kvbm_tiers.geometry import PoolArray, boxes_of
 from kvbm_tiers.layout import Layout
 
+_logger = structlog.get_logger(__name__)
 THREADS = 256
 SHARE_OF_MULTIPROCESSORS = 8
 CTAS_EACH = 2
@@ -59,3 +64,11 @@ class DevicePool:
     def close(self) -> None:
         """Give the boxes' memory back."""
         self.driver.free(self._address)
+
+
+def give_back(taken: ExitStack) -> None:
+    """Give back all that was taken of a device, as far as the driver lets: one whose context has ended takes nothing."""
+    try:
+        taken.close()
+    except CudaFailed as error:
+        _logger.warning("the device does not take back all that it gave", why=str(error))

@@ -20,7 +20,7 @@ from kvbm_tiers.objects.place import Place
 RETRIES = 1
 DELETE_MAX = 256
 """Names that are deleted with one request, where the store can do that."""
-_NO_SUCH_OBJECT = ("NoSuchKey", "BlobNotFound")
+_NO_SUCH_OBJECT = ("NoSuchKey", "BlobNotFound", "The specified blob does not exist")
 _NO_SUCH_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 _SIGNS = {
     "kind: Timeout": "timed out",
@@ -105,7 +105,7 @@ class ObjectClient:
         except Exception as error:
             raise ObjectFailed(reason_of_failure(error)) from error
 
-    def list(self, prefix: str) -> Iterator[Stored]:
+    def objects(self, prefix: str) -> Iterator[Stored]:
         """Objects whose names begin so, in a folder's sense: `a/b` finds `a/b/c` and not `a/bc`.
 
         Raises:
@@ -117,6 +117,18 @@ class ObjectClient:
                     yield Stored(each["path"], each["size"], each["last_modified"])
         except Exception as error:
             raise ObjectFailed(reason_of_failure(error)) from error
+
+    def folders(self, prefix: str) -> list[str]:
+        """The folders right below a prefix, by their whole names.
+
+        Raises:
+            ObjectFailed: the store does not say.
+        """
+        try:
+            found = self._obstore.list_with_delimiter(self._store, prefix or None)
+        except Exception as error:
+            raise ObjectFailed(reason_of_failure(error)) from error
+        return list(found["common_prefixes"])
 
 
 _NO_BUCKET = "no such bucket"

@@ -2,7 +2,7 @@
 
 The fingerprint is of all that must agree before bytes are reused, so engines that cannot read each other's blocks never
 meet. The instance comes last: an object has one writer, which alone deletes it, and whoever has the same namespace finds
-all copies of a block by a listing of its key (docs/adr/0006-one-writer-an-object.md).
+all copies of a block by a listing of its key (docs/adr/0008-one-writer-an-object.md).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from kvbm_events.schema import KEY_DIGITS, is_packed
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_events.subjects import check_instance
 from kvbm_tiers.layout import Layout
+from kvbm_tiers.slicing import WHOLE, Slice
 
 FORMAT = 1
 """Of an object: a packed block, and nothing else."""
@@ -36,18 +37,16 @@ class Names(Struct, frozen=True, kw_only=True):
     """The names of one instance's objects in one slice.
 
     :ivar prefix: in the bucket; empty for its root
-    :ivar rank: which slice of every block it is, from 0
-    :ivar ranks: how many slices there are
+    :ivar part: which slice of every block it is
     """
 
     prefix: str
     fingerprint: str
     instance: str
-    rank: int = 0
-    ranks: int = 1
+    part: Slice = WHOLE
 
     @classmethod
-    def of(cls, prefix: str, namespace: str, layout: Layout, instance: str, *, rank: int = 0, ranks: int = 1) -> Names:
+    def of(cls, prefix: str, namespace: str, layout: Layout, instance: str) -> Names:
         """The names of an instance with this namespace and layout.
 
         Raises:
@@ -60,8 +59,7 @@ class Names(Struct, frozen=True, kw_only=True):
             prefix=prefix,
             fingerprint=fingerprint(namespace, layout),
             instance=check_instance(instance),
-            rank=rank,
-            ranks=ranks,
+            part=layout.part,
         )
         if len(names.of_block("0" * KEY_DIGITS).encode()) > _NAME_MAX:
             raise InvalidCommand(f"prefix {prefix[:48]!r}…", why=f"an object's name has at most {_NAME_MAX} bytes")
@@ -70,7 +68,7 @@ class Names(Struct, frozen=True, kw_only=True):
     @property
     def folder(self) -> str:
         """What the names of this slice's blocks begin with, of every instance."""
-        return "/".join(filter(None, (self.prefix, self.fingerprint, f"{self.rank}of{self.ranks}")))
+        return "/".join(filter(None, (self.prefix, self.fingerprint, f"{self.part.rank}of{self.part.ranks}")))
 
     @property
     def sidecar(self) -> str:
@@ -89,6 +87,6 @@ class Names(Struct, frozen=True, kw_only=True):
 
 
 def fingerprint(namespace: str, layout: Layout) -> str:
-    """32 hex digits that two engines have in common if they can read each other's blocks."""
-    whole = msgspec.json.encode([FORMAT, namespace, layout])
+    """32 hex digits that two engines have in common, in all their ranks, if they can read each other's blocks."""
+    whole = msgspec.json.encode([FORMAT, namespace, layout.groups, layout.part.tp, layout.part.pp])
     return hashlib.sha256(whole).hexdigest()[:_FINGERPRINT_DIGITS]

@@ -15,23 +15,34 @@ import structlog
 
 from kvbm_tiers.errors import ObjectFailed
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
+WAITING_MAX = 1 << 20
+"""Deletions that may wait: about 100 MB of keys."""
 
 
 class Order:
     """See the module. Any thread may call.
 
-    :ivar left: deletions that failed or were not begun when it closed: these objects wait for a sweep
+    :ivar left: deletions that failed, or were too many, or were not done when it closed: these objects wait for a sweep
     """
 
-    def __init__(self, delete: Callable[[Sequence[str]], None], *, batch_max: int, patience_s: float) -> None:
+    def __init__(
+        self,
+        delete: Callable[[Sequence[str]], None],
+        *,
+        batch_max: int,
+        patience_s: float,
+        waiting_max: int = WAITING_MAX,
+    ) -> None:
         """Start the thread that deletes.
 
         Args:
             delete: deletes the objects of these keys, or raises `ObjectFailed`
             batch_max: keys that it takes at a time
             patience_s: how long one call of it can take
+            waiting_max: keys that may wait for it
         """
+        self._waiting_max = waiting_max
         self._delete, self._batch_max, self._patience_s = delete, batch_max, patience_s
         self.left = 0
         self._unwanted: dict[str, None] = {}
@@ -72,10 +83,13 @@ class Order:
             self._changed.notify_all()
 
     def forget(self, keys: Sequence[str]) -> None:
-        """Delete the objects of these keys, soon."""
+        """Delete the objects of these keys, soon; those that are too many are left."""
         with self._changed:
-            self._unwanted.update(dict.fromkeys(keys))
+            taken = keys[: max(0, self._waiting_max - len(self._unwanted))]
+            self._unwanted.update(dict.fromkeys(taken))
             self._changed.notify_all()
+        if len(taken) < len(keys):
+            self._leave(len(keys) - len(taken), f"{self._waiting_max} wait already")
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything is deleted that was asked for; whether that came in time."""
@@ -88,12 +102,17 @@ class Order:
         self.flush(timeout_s)
         with self._changed:
             self._is_closed = True
-            self.left += len(self._unwanted) + len(self._deleting)
+            left = len(self._unwanted) + len(self._deleting)
             self._unwanted.clear()
             self._changed.notify_all()
+        if left:
+            self._leave(left, "the store does not answer")
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        if self.left:
-            logger.warning("objects were not deleted; a sweep finds them", objects=self.left)
+
+    def _leave(self, count: int, why: str) -> None:
+        with self._changed:
+            self.left += count
+        _logger.warning("objects were not deleted; a sweep finds them", objects=count, why=why)
 
     def _work(self) -> None:
         while keys := self._next():
@@ -102,10 +121,10 @@ class Order:
                 self._delete(keys)
             except ObjectFailed as error:
                 flaw = str(error)
-                logger.warning("objects could not be deleted; a sweep finds them", objects=len(keys), why=flaw)
+            if flaw and not self._is_closed:
+                self._leave(len(keys), flaw)
             with self._changed:
                 self._deleting.clear()
-                self.left += len(keys) if flaw and not self._is_closed else 0
                 self._changed.notify_all()
 
     def _next(self) -> list[str]:

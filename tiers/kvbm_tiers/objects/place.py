@@ -12,6 +12,7 @@ from kvbm_tiers.medium import Medium
 
 Via = Literal["obstore", "nixl"]
 TIMEOUT_S = 10.0
+REQUESTS, REQUESTS_MAX = 32, 1024
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -20,6 +21,7 @@ class Place(Struct, frozen=True, kw_only=True):
     :ivar endpoint: of a store that is not Amazon's, or Microsoft's: `http://127.0.0.1:9000`
     :ivar addressing: whether the bucket stands in the path or in the host's name; `path` where there is an endpoint
     :ivar timeout_s: of one attempt of one request
+    :ivar requests: under way at a time
     :ivar via: what moves the bytes
     """
 
@@ -30,6 +32,7 @@ class Place(Struct, frozen=True, kw_only=True):
     region: str = ""
     addressing: Literal["path", "virtual", ""] = ""
     timeout_s: float = TIMEOUT_S
+    requests: int = REQUESTS
     via: Via = "obstore"
 
     @classmethod
@@ -39,7 +42,7 @@ class Place(Struct, frozen=True, kw_only=True):
         Raises:
             InvalidCommand: it names no bucket, an option that there is not or whose value cannot be, or a password.
         """
-        options = medium.take("endpoint", "region", "addressing", "timeout_s", "via")
+        options = medium.take("endpoint", "region", "addressing", "timeout_s", "requests", "via")
         flaw = ""
         if not medium.host:
             flaw = "it names no bucket"
@@ -55,10 +58,12 @@ class Place(Struct, frozen=True, kw_only=True):
         except msgspec.ValidationError as error:
             flaw = str(error)
         else:
-            if not flaw and place.timeout_s > 0:
+            if not flaw and place.timeout_s > 0 and 0 < place.requests <= REQUESTS_MAX:
                 return place
         hint = f"{medium.scheme}://BUCKET/PREFIX?endpoint=http://127.0.0.1:9000&timeout_s=10"
-        raise InvalidCommand(f"store {medium}", why=flaw or "a time-out is above 0", hint=hint)
+        raise InvalidCommand(
+            f"store {medium}", why=flaw or f"a time-out is above 0, and requests are 1 to {REQUESTS_MAX}", hint=hint
+        )
 
     @property
     def is_virtual(self) -> bool:

@@ -7,8 +7,9 @@ is a new one, which is read from its beginning.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
+
+import structlog
 
 from kvbm_events.jetstream.api import Api
 from kvbm_events.jetstream.connection import RETRY_PAUSE_S
@@ -18,7 +19,7 @@ from kvbm_events.schema.errors import LogUnavailable
 from kvbm_tiers.reports.messages import reports_of
 from kvbm_tiers.reports.stream import REPORTS, ReportsOptions, ensure_reports
 
-_logger = logging.getLogger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 class ReportFeed:
@@ -43,7 +44,7 @@ class ReportFeed:
                 consumer = await connection.persist(self._open)
             except LogUnavailable as error:
                 if not connection.closed:
-                    _logger.warning("reports cannot be read: %s", error)
+                    _logger.warning("reports cannot be read", why=str(error))
                 continue
             try:
                 async for batch in self._drain(consumer):
@@ -69,11 +70,7 @@ class ReportFeed:
         if info.state.last_seq < self._last:
             self._last = 0
         consumer = Consumer(self._api, self._take, stream=REPORTS, after=self._last, subject=self._subject)
-        try:
-            await consumer.start()
-        except BaseException:
-            await consumer.stop()
-            raise
+        await consumer.start()
         return consumer
 
     def _take(self, delivery: Delivery) -> None:

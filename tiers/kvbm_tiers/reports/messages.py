@@ -65,11 +65,15 @@ class Heartbeat(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Hello(Struct, frozen=True, kw_only=True, tag=True):
-    """A worker is here: said when it starts, and again to every new owner. `seen` and `unfinished` as in `Heartbeat`."""
+    """A worker is here: said when it starts, and again to every new owner. `seen` and `unfinished` as in `Heartbeat`.
+
+    :ivar pp: stages of pipeline parallel among the ranks
+    """
 
     incarnation: Incarnation
     rank: Rank
     ranks: Annotated[int, Meta(ge=1, le=MAX_RANKS)]
+    pp: Annotated[int, Meta(ge=1, le=MAX_RANKS)] = 1
     namespace: Annotated[str, Meta(max_length=1024)]
     tiers: Annotated[list[HeldTier], Meta(max_length=8)] = []
     seen: tuple[Number, Number] = (0, 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import structs
 
@@ -24,7 +24,8 @@ class Backlog:
 
     def __init__(self) -> None:
         self.is_closed = False
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed: Callable[[], None] = lambda: None
         self._seen: Place = (0, 0)
         self._waiting: deque[Job | Deletion] = deque()
         self._expected: dict[str, Sequence[int]] = {}
@@ -34,9 +35,13 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` when there is a job to begin, or nothing is begun any more. It must not block."""
+        self._changed = changed
+
     def expect(self, until: Place, jobs: Mapping[str, Sequence[int]]) -> None:
         """An owner's answer: of the transfers up to `until`, these are to be done, in these slots."""
-        with self._changed:
+        with self._lock:
             self._seen = self._expected_until = until
             self._expected = dict(jobs)
             self._unfinished |= {transfer: set(slots) for transfer, slots in jobs.items()}
@@ -47,7 +52,7 @@ class Backlog:
         What the owner's answer covers is history, but for the jobs that it named: a block that was evicted then may
         have been written again since.
         """
-        with self._changed:
+        with self._lock:
             if place <= self._expected_until:
                 slots = self._expected.pop(order.transfer, None) if isinstance(order, Job) else None
                 order = narrow(order, slots) if isinstance(order, Job) and slots else None
@@ -56,26 +61,26 @@ class Backlog:
             self._seen = max(self._seen, place)
             if order:
                 self._waiting.append(order)
-                self._changed.notify_all()
+        if order:
+            self._changed()
 
     def drop_waiting(self) -> None:
         """Forget what was not begun: its owner is no more. What was evicted is evicted, whoever the owner is."""
-        with self._changed:
+        with self._lock:
             jobs = [order.transfer for order in self._waiting if isinstance(order, Job)]
             for transfer in [*self._expected, *jobs]:
                 self._unfinished.pop(transfer, None)
             self._expected.clear()
             self._waiting = deque(order for order in self._waiting if isinstance(order, Deletion))
 
-    def next(self, timeout_s: float | None) -> Job | Deletion | None:
-        """What is to be begun next; None when there is nothing in time, or no more at all."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self.is_closed, timeout_s)
+    def next(self) -> Job | Deletion | None:
+        """What is to be begun next, if there is something."""
+        with self._lock:
             return self._waiting.popleft() if self._waiting else None
 
     def finish(self, transfer: str, slots: Sequence[int]) -> None:
         """The report that these slots are quiet is stored."""
-        with self._changed:
+        with self._lock:
             left = self._unfinished.get(transfer)
             if left is not None:
                 left.difference_update(slots)
@@ -84,15 +89,14 @@ class Backlog:
 
     def statement(self) -> tuple[Place, list[str]]:
         """What was seen, and what of it is unfinished."""
-        with self._changed:
+        with self._lock:
             return self._seen, [*self._unfinished]
 
     def close(self) -> None:
         """Begin nothing more."""
         self.drop_waiting()
-        with self._changed:
-            self.is_closed = True
-            self._changed.notify_all()
+        self.is_closed = True
+        self._changed()
 
 
 def narrow(job: Job, slots: Sequence[int]) -> Job:

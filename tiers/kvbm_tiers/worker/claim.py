@@ -5,12 +5,12 @@ The kernel lets go of the lock when the process ends, however it ends.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
 from kvbm_events.schema.errors import KvbmError
 from kvbm_events.subjects import check_instance
+from kvbm_tiers.file_lock import try_lock
 
 
 class RankTaken(KvbmError):
@@ -28,15 +28,13 @@ class RankClaim:
         """
         path = folder / f"kvbm-worker-{check_instance(instance)}-{rank}.lock"
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not try_lock(self._file):
             os.close(self._file)
             raise RankTaken(
                 f"rank {rank} of {instance!r} has a worker",
                 why=f"{path} is locked",
                 hint="end the other worker first; one that was stopped may still write",
-            ) from error
+            )
 
     def release(self) -> None:
         """Let go. The file stays, since removing it would race with the next claim."""

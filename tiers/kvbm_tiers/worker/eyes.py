@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
+import structlog
 from msgspec import structs
 
 from kvbm_events.jetstream import JetStreamLog
@@ -23,7 +23,7 @@ FULL_PAUSE_S = 0.005
 LAST_N = 1 << 62
 """Beyond the last event of any epoch."""
 
-_logger = logging.getLogger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 class Eyes:
@@ -47,7 +47,7 @@ class Eyes:
                 if await self._meet():
                     return
             except (LogUnavailable, LogGap) as error:  # a gap: yet another owner came meanwhile
-                _logger.info("asking again what is open: %s", error)
+                _logger.debug("asking again what is open", why=str(error))
             await asyncio.sleep(ASK_AGAIN_S)
 
     async def follow(self) -> None:
@@ -67,7 +67,7 @@ class Eyes:
                     while len(self._backlog) >= self._waiting_max:  # noqa: ASYNC110 - it is another thread that makes room
                         await asyncio.sleep(FULL_PAUSE_S)
             except LogUnavailable as error:
-                _logger.warning("the log cannot be read: %s", error)
+                _logger.warning("the log cannot be read", why=str(error))
             await asyncio.sleep(ASK_AGAIN_S)
 
     async def _meet(self) -> bool:

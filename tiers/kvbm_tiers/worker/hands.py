@@ -11,9 +11,8 @@ from contextlib import suppress
 from kvbm_tiers.mover import Deletion, Job, Mover, Report
 from kvbm_tiers.worker.backlog import Backlog
 
-PAUSE_MIN_S = 0.000_05
-PAUSE_MAX_S = 0.002
-"""Between two polls while jobs are under way and nothing happens."""
+PAUSE_S = 0.01
+"""Between two polls while jobs are under way and there is no news: a deadline passes without any."""
 OVERDUE = "its deadline passed before it began"
 
 
@@ -35,6 +34,7 @@ class Hands:
         self._in_flight_max = in_flight_max
         self._news = threading.Event()
         mover.watch(self._news.set)
+        backlog.watch(self._news.set)
         self._running: dict[str, set[int]] = {}
         self._give_up_at_s = float("inf")
         self._thread = threading.Thread(target=self._run, name="kvbm-worker-hands", daemon=True)
@@ -67,7 +67,6 @@ class Hands:
             self._mover.close()
 
     def _work(self) -> None:
-        pause_s = PAUSE_MIN_S
         while True:
             self._begin()
             if not self._running and self._backlog.is_closed:
@@ -76,20 +75,15 @@ class Hands:
             for report in reports:
                 self._note(report)
             if reports:
-                pause_s = PAUSE_MIN_S
-            elif time.monotonic() > self._give_up_at_s:
+                continue
+            if time.monotonic() > self._give_up_at_s:
                 return
-            elif self._running:
-                self._news.wait(pause_s)
-                self._news.clear()
-                pause_s = min(2 * pause_s, PAUSE_MAX_S)
+            self._news.wait(PAUSE_S if self._running else None)
+            self._news.clear()
 
     def _begin(self) -> None:
-        """Give the mover what it has room for; with nothing under way, wait for the next order."""
-        while len(self._running) < self._in_flight_max:
-            order = self._backlog.next(0 if self._running else None)
-            if order is None:
-                return
+        """Give the mover what it has room for."""
+        while len(self._running) < self._in_flight_max and (order := self._backlog.next()):
             if isinstance(order, Deletion):
                 self._mover.forget(order)
             else:

@@ -18,6 +18,7 @@ class WorkerPlan(Struct, frozen=True, kw_only=True):
     :ivar namespace: fingerprint of what must agree before bytes are reused
     :ivar rank: which slice of every block it holds, from 0
     :ivar ranks: how many slices there are
+    :ivar pp: into how many stages of pipeline parallel they divide; the ranks of a stage divide heads
     :ivar tiers: what is in its memory
     """
 
@@ -25,6 +26,7 @@ class WorkerPlan(Struct, frozen=True, kw_only=True):
     namespace: str
     rank: int = 0
     ranks: int = 1
+    pp: int = 1
     tiers: tuple[HeldTier, ...] = ()
 
 
@@ -33,5 +35,5 @@ def refused(plan: WorkerPlan, why: str) -> WorkerRefused:
     return WorkerRefused(
         f"the worker of rank {plan.rank} is not taken by the owner of {plan.instance!r}",
         why=why,
-        hint="start it with the namespace, rank and number of ranks that the owner has",
+        hint="start it with the namespace, rank, ranks and stages that the owner has",
     )

@@ -7,11 +7,11 @@ transfer neither reported nor unfinished knows that its report has left the stre
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from contextlib import suppress
 
 import msgspec
+import structlog
 from nats.errors import Error as NatsError
 
 from kvbm_events.jetstream import Options
@@ -42,7 +42,7 @@ from kvbm_tiers.worker.plan import WorkerPlan
 
 ASK_TIMEOUT_S = 1.0
 
-_logger = logging.getLogger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 class Voice:
@@ -95,7 +95,7 @@ class Voice:
         except (NatsError, OSError, TimeoutError):
             return None
         except InvalidReport as error:
-            _logger.warning("an answer was passed over: %s", error)
+            _logger.warning("an answer was passed over", why=str(error))
             return None
 
     async def close(self, timeout_s: float) -> None:
@@ -126,7 +126,7 @@ class Voice:
             except LogUnavailable as error:
                 if self._api.connection.closed:
                     raise
-                _logger.info("a report is said again: %s", error)
+                _logger.debug("a report is said again", why=str(error))
                 await self._make_sure()
             else:
                 return
@@ -154,6 +154,7 @@ class Voice:
             incarnation=self._incarnation,
             rank=plan.rank,
             ranks=plan.ranks,
+            pp=plan.pp,
             namespace=plan.namespace,
             tiers=list(plan.tiers),
             seen=seen,

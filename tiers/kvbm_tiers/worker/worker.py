@@ -16,13 +16,13 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import structlog
 from msgspec import Struct
 
 from kvbm_events import jetstream
@@ -40,7 +40,7 @@ from kvbm_tiers.worker.voice import Voice
 
 LOCK_FOLDER = Path("/dev/shm")  # noqa: S108 - where the memory is that the lock guards
 
-_logger = logging.getLogger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 class WorkerOptions(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,72 @@
+"""`kvbm status`: a live owner at a glance."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from kvbm_nats.cli.options import NatsOptions
+from kvbm_nats.cli.output import write_table
+from kvbm_nats.cli.text import Json, printable, write_json, write_line
+from kvbm_nats.publisher import Publisher
+from kvbm_nats.status import PathStatus, Status, TierStatus
+
+
+def status(*, digest: bool = False, json: Json = False, nats: NatsOptions | None = None) -> None:
+    """What the owner of an instance holds now: its tiers by slots, and by path what waits, moves, and never began.
+
+    Args:
+        digest: also the digest of its state
+        json: one JSON object, for machines
+        nats: where the service is
+    """
+    answer = asyncio.run(_ask(nats or NatsOptions(), digest=digest))
+    if json:
+        write_json(answer)
+    else:
+        _tell(answer)
+
+
+async def _ask(options: NatsOptions, *, digest: bool) -> Status:
+    async with await Publisher.connect(options.nats_url, options.instance) as publisher:
+        return await publisher.status(with_digest=digest)
+
+
+def _tell(status: Status) -> None:
+    write_line(
+        f"{status.instance}: epoch {status.epoch}, event {status.n:,}, {status.n - status.acked_n:,} not stored; "
+        f"{status.requests:,} requests, {status.transfers:,} transfers"
+    )
+    write_line(printable(status.namespace))
+    if status.digest:
+        write_line(f"digest {status.digest}")
+    states = ("free", "allocated", "registered", "condemned", "quarantined")
+    write_table(
+        ("tier", "slots", *states, "evicted", "policy"),
+        [_tier_row(tier, states, status.evicted.get(tier.tier, 0)) for tier in status.tiers],
+    )
+    if status.paths:
+        columns = ("path", "waiting", "transfers", "blocks", "in doubt", "started", "dropped", "not wanted")
+        write_table(columns, [_path_row(path) for path in status.paths])
+
+
+def _tier_row(tier: TierStatus, states: tuple[str, ...], evicted: int) -> list[str]:
+    counts: list[int] = [tier.capacity, *(getattr(tier, state) for state in states), evicted]
+    return [tier.tier, *(f"{count:,}" for count in counts), tier.policy]
+
+
+def _path_row(path: PathStatus) -> list[str]:
+    return [
+        f"{path.source} to {path.tier}",
+        f"{path.waiting:,} of {path.waiting_max:,}",
+        f"{path.transfers:,} of {path.transfers_max:,}",
+        f"{path.blocks:,} of {path.blocks_max:,}",
+        f"{path.in_doubt:,}",
+        f"{path.started:,}",
+        _reasons(path.dropped),
+        _reasons(path.refused),
+    ]
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {why}" for why, count in sorted(counts.items())) or "0"
