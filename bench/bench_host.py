@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from ctypes import memmove
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -21,7 +22,7 @@ from xxhash import xxh3_64_hexdigest
 from harness import ROUNDS, Peer, Row, find_peer, note_row
 from kvbm_events.schema import TierName
 from kvbm_tiers import CpuDevice, Group, HostArena, Layout, ThreadMover
-from kvbm_tiers.memory import address_of, copy_at
+from kvbm_tiers.memory import address_of
 from mover_rounds import Side, asked, by_mover, compare, timed
 
 SIZES = (64 << 10, 512 << 10, 2 << 20)
@@ -71,7 +72,7 @@ class Field:
         def share(first: int) -> None:
             for slot in range(first, self.count, THREADS):
                 device, host = here + slot * size, there + self.places[slot] * size
-                copy_at(host if down else device, device if down else host, size)
+                memmove(host if down else device, device if down else host, size)
 
         return timed(lambda: all(pool.map(share, range(THREADS))), self.count, size)
 

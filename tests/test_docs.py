@@ -30,6 +30,7 @@ COMMANDS = [
     ["trace", "run"],
     ["trace", "stats"],
     ["trace", "make"],
+    ["doctor"],
     ["decode"],
     ["completion"],
 ]

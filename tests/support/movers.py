@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 import pytest
 
 from kvbm_events.schema import TIERS, TierName
 from kvbm_tiers import OBJECT_TIER, Job, MemoryMover, Mover, NixlObjectMover, Report
 from kvbm_tiers.cpu_device import CpuDevice
+from kvbm_tiers.cuda import CudaDevice, CudaMover, Way, Ways
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.host_arena import HostArena
@@ -27,6 +29,7 @@ from kvbm_tiers.remote import NixlUcxMover
 from kvbm_tiers.routed_mover import open_mover
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
+from support.gpu import gpu_driver
 from support.object_servers import FakeS3, ObjectServers
 
 CAPACITY = 64
@@ -55,6 +58,12 @@ KINDS: dict[str, tuple[TierName, TierName]] = {
     "ucx g3-g2": ("g3", "g2"),
     "routed g1-g2": ("g1", "g2"),
     "routed g3-g1": ("g3", "g1"),
+    "cuda copies g1-g2": ("g1", "g2"),
+    "cuda copies g2-g1": ("g2", "g1"),
+    "cuda staged g1-g2": ("g1", "g2"),
+    "cuda staged g2-g1": ("g2", "g1"),
+    "cuda mapped g1-g2": ("g1", "g2"),
+    "cuda mapped g2-g1": ("g2", "g1"),
     "obstore s3 g1-g4": ("g1", "g4"),
     "obstore s3 g2-g4": ("g2", "g4"),
     "obstore s3 g4-g2": ("g4", "g2"),
@@ -70,6 +79,8 @@ KINDS: dict[str, tuple[TierName, TierName]] = {
     "nixl az g2-g4": ("g2", "g4"),
     "nixl az g4-g2": ("g4", "g2"),
 }
+PARAMS = [pytest.param(kind, marks=pytest.mark.gpu) if kind.startswith("cuda") else kind for kind in KINDS]
+"""The kinds as parameters of tests."""
 
 
 class Clock:
@@ -126,7 +137,14 @@ class Rig:
     def _open(self, folder: Path) -> Mover:
         if self.kind.startswith("memory"):
             return MemoryMover({"g1": self.capacity, "g2": self.capacity}, block_bytes=self.layout.block_bytes)
+        driver = gpu_driver() if self.kind.startswith("cuda") else None
         self.stores = open_stores(folder, self.layout, self.capacity)
+        if driver:
+            for tier in ("g1", "g3"):
+                self.stores.pop(tier).close()
+            self.stores["g1"] = CudaDevice(driver, self.layout, self.capacity)
+            way: Way = next(way for way in get_args(Way) if way in self.kind)
+            return CudaMover(self.stores, ways=Ways(way, way), now_us=self.clock)
         try:
             return self._open_over_stores(folder)
         except (NixlUnavailable, pytest.skip.Exception) as error:

@@ -1,7 +1,5 @@
 """Where a block's bytes lie, and which blocks are of one shape."""
 
-import itertools
-
 import msgspec
 import pytest
 from hypothesis import given
@@ -25,7 +23,9 @@ groups = st.builds(
     arrangement=st.sampled_from(["separate", "contiguous"]),
 )
 layouts = st.builds(
-    Layout, groups=st.lists(groups, min_size=1, max_size=3, unique_by=lambda group: group.name).map(tuple)
+    Layout,
+    groups=st.lists(groups, min_size=1, max_size=3, unique_by=lambda group: group.name).map(tuple),
+    packing=st.sampled_from(["layered", "universal"]),
 )
 
 
@@ -45,42 +45,6 @@ def test_a_slot_holds_a_block_and_is_aligned(name):
 def test_an_unknown_model_is_refused_with_the_known_ones():
     with pytest.raises(InvalidCommand, match="llama-8b"):
         preset("no-such-model")
-
-
-@given(layouts, st.integers(1, 5))
-def test_segments_of_all_slots_are_the_whole_pool_once(layout, capacity):
-    taken = [bytearray(array.size) for array in layout.arrays(capacity)]
-    for slot in range(capacity):
-        segments = layout.segments(slot, capacity)
-        assert sum(segment.size for segment in segments) == layout.block_bytes
-        for array, offset, size in segments:
-            assert taken[array][offset : offset + size] == bytes(size)
-            taken[array][offset : offset + size] = b"\1" * size
-    assert all(set(array) == {1} for array in taken)
-
-
-def elements(array, slot, axis):
-    """The byte offsets of a slot's elements, as shape and strides tell them."""
-    ranges = [range(size) if at != axis else [slot] for at, size in enumerate(array.shape)]
-    return [sum(map(int.__mul__, index, array.strides)) for index in itertools.product(*ranges)]
-
-
-@given(layouts, st.integers(1, 3))
-def test_segments_are_the_block_that_shapes_and_strides_show(layout, capacity):
-    for slot in range(capacity):
-        by_segment = [
-            (array, at)
-            for array, offset, size in layout.segments(slot, capacity)
-            for at in range(offset, offset + size)
-        ]
-        by_stride, number = [], 0
-        for group in layout.groups:
-            for array in group.arrays(capacity):
-                item = array.strides[-1]
-                for at in elements(array, slot, axis=0 if group.arrangement == "contiguous" else 1):
-                    by_stride += [(number, at + byte) for byte in range(item)]
-                number += 1
-        assert by_segment == by_stride
 
 
 @given(layouts)
@@ -109,6 +73,12 @@ def test_a_missing_group_is_a_difference():
     layout = preset("gpt-oss-20b")
     with pytest.raises(NamespaceMismatch, match="number of groups is 2 here and 1 there"):
         layout.check(Layout(groups=layout.groups[:1]))
+
+
+def test_another_packing_is_a_difference():
+    layout = preset("tiny")
+    with pytest.raises(NamespaceMismatch, match="packing is 'layered' here and 'universal' there"):
+        layout.check(msgspec.structs.replace(layout, packing="universal"))
 
 
 @pytest.mark.parametrize("size", ["layers", "tokens", "heads", "head_size"])

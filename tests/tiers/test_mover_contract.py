@@ -8,7 +8,7 @@ from xxhash import xxh3_64_hexdigest
 
 from kvbm_tiers import CORRUPT
 from kvbm_tiers.presets import preset
-from support.movers import CAPACITY, KINDS, PATIENCE_S, Rig
+from support.movers import CAPACITY, PARAMS, PATIENCE_S, Rig
 
 LAYOUT = preset("tiny")
 
@@ -21,7 +21,7 @@ def open_rig(request, tmp_path, object_servers):
     return lambda kind: Rig(kind, tmp_path, LAYOUT, servers=object_servers, open_remote=open_remote)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=PARAMS)
 def rig(request, open_rig):
     rig = open_rig(request.param)
     yield rig
@@ -133,7 +133,7 @@ def test_closing_with_jobs_under_way_ends_and_reports_no_more(rig):
     assert rig.mover.poll() == []
 
 
-@pytest.fixture(params=[kind for kind in KINDS if not kind.startswith("memory")])
+@pytest.fixture(params=[kind for kind in PARAMS if not str(kind).startswith("memory")])
 def late_rig(request, open_rig):
     """A mover that minds deadlines, with a clock to set forward; one that is done on submission is never late."""
     rig = open_rig(request.param)

@@ -1,6 +1,7 @@
 """The bytes: what moves blocks between tiers, behind one interface."""
 
 from kvbm_tiers.cpu_device import CpuDevice
+from kvbm_tiers.cuda import CudaDevice, CudaMover
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.layout import Group, Layout
@@ -26,6 +27,8 @@ __all__ = [
     "PRESETS",
     "Bucket",
     "CpuDevice",
+    "CudaDevice",
+    "CudaMover",
     "Deletion",
     "DiskSlab",
     "Group",

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
+from kvbm_kernels import BoxTable, HostKernel, host_kernel
+from kvbm_tiers.geometry import boxes_of, dense
 from kvbm_tiers.layout import Layout
-from kvbm_tiers.memory import address_of, anonymous, copy_at
+from kvbm_tiers.memory import address_of, anonymous
 from kvbm_tiers.store import check_slot
 
 
 class CpuDevice:
-    """A pool as an engine lays it out. Reading gathers a block's pieces, writing scatters them.
+    """A pool as an engine lays it out. Reading gathers a block, writing scatters it, by the kernel that a GPU would run.
 
     :ivar arrays: the pool's memory, one buffer for each of `layout.arrays(capacity)`
     """
 
-    def __init__(self, layout: Layout, capacity: int, arrays: Sequence[memoryview] | None = None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        capacity: int,
+        arrays: Sequence[memoryview] | None = None,
+        *,
+        kernel: HostKernel | None = None,
+    ) -> None:
         """Take an engine's own arrays, or make new ones.
 
         Raises:
@@ -27,12 +35,8 @@ class CpuDevice:
         self.arrays = [array.cast("B") for array in arrays or map(anonymous, sizes)]
         if [array.nbytes for array in self.arrays] != sizes:
             raise ValueError(f"arrays of {[array.nbytes for array in self.arrays]} bytes; the layout has {sizes}")
-        first, bases = layout.segments(0, capacity), [address_of(array) for array in self.arrays]
-        places = accumulate((segment.size for segment in first), initial=0)
-        # The pieces of slot n lie n times their size behind those of slot 0.
-        self._pieces = [
-            (place, bases[array] + offset, size) for place, (array, offset, size) in zip(places, first, strict=False)
-        ]
+        self._kernel = kernel or host_kernel()
+        self._table = BoxTable(boxes_of(layout, dense(layout, capacity, [*map(address_of, self.arrays)])))
 
     def view(self, slot: int) -> None:
         """None: a block lies in pieces, and on a real device out of reach."""
@@ -40,15 +44,11 @@ class CpuDevice:
 
     def read(self, slot: int, block: memoryview) -> None:
         """See `Store.read`."""
-        packed = self._address(slot, block)
-        for place, address, size in self._pieces:
-            copy_at(packed + place, address + slot * size, size)
+        self._copy(slot, block, to_pool=False)
 
     def write(self, slot: int, block: memoryview) -> None:
         """See `Store.write`."""
-        packed = self._address(slot, block)
-        for place, address, size in self._pieces:
-            copy_at(address + slot * size, packed + place, size)
+        self._copy(slot, block, to_pool=True)
 
     def sync(self) -> None:
         """Nothing to do: a device's memory survives nothing."""
@@ -56,8 +56,8 @@ class CpuDevice:
     def close(self) -> None:
         """Nothing to do: the arrays are the engine's, or go with this object."""
 
-    def _address(self, slot: int, block: memoryview) -> int:
+    def _copy(self, slot: int, block: memoryview, *, to_pool: bool) -> None:
         check_slot(slot, self.capacity)
         if len(block) < self.layout.block_bytes:
             raise ValueError(f"a block has {self.layout.block_bytes} bytes, not {len(block)}")
-        return address_of(block)
+        self._kernel.copy_blocks(self._table, [address_of(block)], [slot], to_pool=to_pool)

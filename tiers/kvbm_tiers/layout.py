@@ -1,13 +1,13 @@
 """The shape of a KV block, declared once: its groups of layers, where its bytes lie in an engine's pool, and in a packed block.
 
-A packed block is, group by group, `[layers][outer][page]`. A pool of N slots is one array a layer, `[outer][N][page]`
+A packed block is, group by group, `[layers][outer][page]`, or `[heads][layers][outer][tokens][head_size]` where its packing is
+`universal`: then what a rank holds of it is one run, however many ranks there are. A pool of N slots is one array a layer, `[outer][N][page]`
 (`separate`), or one array a group, `[N][layers][outer][page]` (`contiguous`). A page is `[tokens][heads][head_size]` in
 order NHD and `[heads][tokens][head_size]` in order HND. The order moves no byte, but a reader must know it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import accumulate
 from math import prod
 from typing import Literal, NamedTuple
@@ -21,6 +21,7 @@ from kvbm_tiers.slicing import WHOLE, Slice
 Dtype = Literal["float32", "float16", "bfloat16", "float8_e4m3", "float8_e5m2", "int8"]
 Order = Literal["NHD", "HND"]
 Arrangement = Literal["separate", "contiguous"]
+Packing = Literal["layered", "universal"]
 
 ALIGNMENT = 4096
 """Bytes: a page of memory, and what O_DIRECT asks of addresses, offsets and lengths."""
@@ -46,14 +47,6 @@ class Array(NamedTuple):
     dtype: Dtype
     shape: tuple[int, ...]
     strides: tuple[int, ...]
-    size: int
-
-
-class Segment(NamedTuple):
-    """A run of bytes of one slot: in which array of the pool, from where, how many."""
-
-    array: int
-    offset: int
     size: int
 
 
@@ -86,6 +79,11 @@ class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.heads, self.tokens, self.head_size
 
     @property
+    def row_bytes(self) -> int:
+        """Of one head of one token."""
+        return self.head_size * _ITEM_BYTES[self.dtype]
+
+    @property
     def page_bytes(self) -> int:
         """Of one layer's K or V (or latent) of one block: the largest run that is always in one piece."""
         return prod(self.page) * _ITEM_BYTES[self.dtype]
@@ -102,15 +100,6 @@ class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         shape = (self.outer, capacity, *self.page)
         return [self._array(f"{self.name}.{layer}", shape) for layer in range(self.layers)]
 
-    def segments(self, slot: int, capacity: int) -> Iterator[Segment]:
-        """Where the block of a slot lies in these arrays, in packed order."""
-        if self.arrangement == "contiguous":
-            yield Segment(0, slot * self.block_bytes, self.block_bytes)
-            return
-        for layer in range(self.layers):
-            for outer in range(self.outer):
-                yield Segment(layer, (outer * capacity + slot) * self.page_bytes, self.page_bytes)
-
     def _array(self, name: str, shape: tuple[int, ...]) -> Array:
         item = _ITEM_BYTES[self.dtype]
         strides = [*accumulate(reversed(shape[1:]), int.__mul__, initial=item)]
@@ -121,10 +110,12 @@ class Layout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A block, or a rank's part of it: one group of layers, or several that live and die together (hybrid models).
 
     :ivar part: which part it is
+    :ivar packing: the order of a packed block's bytes
     """
 
     groups: tuple[Group, ...]
     part: Slice = WHOLE
+    packing: Packing = "layered"
 
     def __post_init__(self) -> None:
         names = [group.name for group in self.groups]
@@ -143,15 +134,11 @@ class Layout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def arrays(self, capacity: int) -> list[Array]:
         """The arrays of an engine's pool of `capacity` slots."""
-        return [array for group in self.groups for array in group.arrays(capacity)]
+        return [array for _, array in self.groups_of_arrays(capacity)]
 
-    def segments(self, slot: int, capacity: int) -> list[Segment]:
-        """Where the block of a slot lies in the pool's arrays: one after the other, they are the packed block."""
-        found, base = list[Segment](), 0
-        for group in self.groups:
-            found += [Segment(base + array, offset, size) for array, offset, size in group.segments(slot, capacity)]
-            base += len(group.arrays(capacity))
-        return found
+    def groups_of_arrays(self, capacity: int) -> list[tuple[Group, Array]]:
+        """The same, each with its group."""
+        return [(group, array) for group in self.groups for array in group.arrays(capacity)]
 
     def slice(self, part: Slice) -> Layout:
         """The shape of one rank's part of this block.
@@ -170,7 +157,7 @@ class Layout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
             for group in self.groups
         )
-        return Layout(groups=tuple(groups), part=part)
+        return Layout(groups=tuple(groups), part=part, packing=self.packing)
 
     def check(self, other: Layout) -> None:
         """Refuse blocks of another layout.
@@ -184,6 +171,7 @@ class Layout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             for field in fields(Group):
                 refuse_other(f"groups[{at}].{field.name}", getattr(mine, field.name), getattr(theirs, field.name))
         refuse_other("the number of groups", len(self.groups), len(other.groups))
+        refuse_other("packing", self.packing, other.packing)
 
 
 def refuse_other(field: str, here: object, there: object) -> None:

@@ -29,8 +29,4 @@ def copy(target: memoryview, source: memoryview) -> None:
     if len(target) != len(source) or len(target) < _SMALL_BYTES:
         target[:] = source  # which refuses another size
     else:
-        copy_at(address_of(target), address_of(source), len(target))
-
-
-copy_at = ctypes.memmove
-"""Copy to an address, from an address, so many bytes; other threads run meanwhile."""
+        ctypes.memmove(address_of(target), address_of(source), len(target))

@@ -23,6 +23,7 @@ from kvbm_events.schema import TierName
 from kvbm_tiers.agent_thread import LANES, AgentThread
 from kvbm_tiers.booked import Booked
 from kvbm_tiers.copy_threads import CopyThreads
+from kvbm_tiers.cuda.device import CudaDevice
 from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.flight import Flight
 from kvbm_tiers.host_arena import HostArena
@@ -112,7 +113,11 @@ class NixlMover(Booked, ABC):
 
     def _start_agent(self) -> AgentThread:
         arenas = [store for store in self._stores.values() if isinstance(store, HostArena)]
-        return AgentThread(self._agent, arenas, self._bounce_bytes, self._on_landed)
+        agent = AgentThread(self._agent, arenas, self._bounce_bytes, self._on_landed)
+        for device in (store for store in self._stores.values() if isinstance(store, CudaDevice)):
+            for lane in range(LANES):
+                device.pin(agent.bounce(lane))
+        return agent
 
     def _take(self) -> None:
         """Launch batches, each over a lane of an agent that works."""

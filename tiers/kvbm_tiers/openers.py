@@ -9,11 +9,13 @@ from pathlib import Path
 from msgspec import Struct
 
 from kvbm_events.schema import TierName
-from kvbm_events.schema.errors import InvalidCommand
+from kvbm_events.schema.errors import InvalidCommand, NamespaceMismatch
+from kvbm_kernels.driver import Driver
 from kvbm_tiers.cpu_device import CpuDevice
+from kvbm_tiers.cuda import CudaDevice, open_shared
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.host_arena import HostArena
-from kvbm_tiers.layout import Layout
+from kvbm_tiers.layout import Layout, refuse_other
 from kvbm_tiers.medium import Medium
 from kvbm_tiers.mover import OBJECT_TIER
 from kvbm_tiers.objects import BlockObjects, Bucket, Names, Place, open_client
@@ -49,6 +51,7 @@ def open_store(wanted: Wanted) -> tuple[Store, Opening | None]:
 
     Raises:
         InvalidCommand: there is no such medium, or its URL lacks something.
+        CudaUnavailable, CudaFailed: the GPU cannot be used, or has no room.
         NamespaceMismatch, StoreBusy, StoreFull, StoreDamaged: see `survivor.claim`.
         StoreUnavailable, ObstoreUnavailable: object storage cannot be reached.
         LogUnavailable, MemoryUnavailable: a memory host cannot be reached.
@@ -63,6 +66,25 @@ def open_store(wanted: Wanted) -> tuple[Store, Opening | None]:
 def _cpu(wanted: Wanted) -> tuple[Store, Opening | None]:
     wanted.medium.take()
     return CpuDevice(wanted.layout, wanted.capacity), None
+
+
+def _cuda(wanted: Wanted) -> tuple[Store, Opening | None]:
+    """`cuda:0`, memory of a GPU; `cuda:/path`, the pool that an engine on GPU 0 (or `?device=…`) shares in that file."""
+    path, device = wanted.medium.path, wanted.medium.take("device").get("device", "0")
+    if path.isdecimal():
+        return CudaDevice(Driver(int(path)), wanted.layout, wanted.capacity), None
+    if not path.startswith("/") or not device.isdecimal():
+        raise InvalidCommand(
+            f"store {wanted.tier}={wanted.medium}", why="it names no GPU", hint=f"{wanted.tier}=cuda:0"
+        )
+    shared = open_shared(Driver(int(device)), Path(path).read_bytes())
+    try:
+        wanted.layout.check(shared.layout)
+        refuse_other("capacity", wanted.capacity, shared.capacity)
+    except NamespaceMismatch:
+        shared.close()
+        raise
+    return shared, None
 
 
 def file_of(tier: TierName, medium: Medium) -> Path:
@@ -137,6 +159,7 @@ def _ucx(wanted: Wanted) -> tuple[Store, Opening | None]:
 
 OPENERS: Mapping[str, Opener] = {
     "cpu": _cpu,
+    "cuda": _cuda,
     "arena": lambda wanted: _survivor(HostArena, wanted),
     "slab": lambda wanted: _survivor(DiskSlab, wanted),
     "ucx": _ucx,

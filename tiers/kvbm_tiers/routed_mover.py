@@ -7,8 +7,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import structlog
 
 from kvbm_events.schema import TierName
+from kvbm_kernels.errors import CudaFailed
+from kvbm_tiers.cuda import CudaDevice, CudaMover
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.errors import NixlUnavailable
+from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.job_book import wall_clock_us
 from kvbm_tiers.meter import Path
 from kvbm_tiers.mover import Deletion, Job, Memory, Mover, Report
@@ -75,8 +78,8 @@ class RoutedMover:
 
 
 def open_mover(stores: Mapping[TierName, Store], *, now_us: Callable[[], int] = wall_clock_us) -> Mover:
-    """The mover between these stores: to and from disk by NIXL where it is installed, to and from a memory
-    host by NIXL, to and from objects as they say.
+    """The mover between these stores: disk by NIXL where it is installed, a memory host by NIXL, a GPU by CUDA, objects as
+    they say.
 
     Raises:
         NamespaceMismatch: the stores are not of one layout.
@@ -87,6 +90,7 @@ def open_mover(stores: Mapping[TierName, Store], *, now_us: Callable[[], int] = 
         disks: list[TierName] = [tier for tier, store in stores.items() if isinstance(store, DiskSlab)]
         if disks and (nixl := _by_nixl("disk", lambda: NixlPosixMover(stores, now_us=now_us))):
             by_path |= dict.fromkeys(_paths(stores, disks), nixl)
+        by_path |= _by_cuda(stores, now_us)
         for tier, store in stores.items():
             if isinstance(store, RemoteMemory):
                 by_path |= dict.fromkeys(_paths(stores, [tier]), NixlUcxMover(stores, tier, now_us=now_us))
@@ -104,6 +108,21 @@ def open_mover(stores: Mapping[TierName, Store], *, now_us: Callable[[], int] = 
 def _paths(stores: Mapping[TierName, Store], tiers: Collection[TierName]) -> list[Path]:
     """All paths with one end among these tiers."""
     return [(one, other) for one in stores for other in stores if (one in tiers) != (other in tiers)]
+
+
+def _by_cuda(stores: Mapping[TierName, Store], now_us: Callable[[], int]) -> dict[Path, Mover]:
+    """Who moves between a GPU and an arena, where there is one of each."""
+    gpus: list[TierName] = [tier for tier, store in stores.items() if isinstance(store, CudaDevice)]
+    arenas: list[TierName] = [tier for tier, store in stores.items() if isinstance(store, HostArena)]
+    if not len(gpus) == len(arenas) == 1:
+        return {}
+    (gpu,), (arena,) = gpus, arenas
+    try:
+        mover = CudaMover({gpu: stores[gpu], arena: stores[arena]}, now_us=now_us)
+    except CudaFailed as error:
+        _logger.warning("blocks go to and from the GPU one by one, by memory that is not pinned", why=str(error))
+        return {}
+    return {(gpu, arena): mover, (arena, gpu): mover}
 
 
 def _object_mover(stores: Mapping[TierName, Store], bucket: Bucket, now_us: Callable[[], int]) -> Mover:

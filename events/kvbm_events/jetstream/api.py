@@ -81,8 +81,9 @@ class StreamState(Struct, frozen=True, kw_only=True):
 
 
 class StreamInfo(Answer, frozen=True, kw_only=True):
-    """A stream's configuration, as the server tells it, and state."""
+    """A stream's configuration, as the server tells it, and state; `ts` is the server's time."""
 
+    ts: str = ""
     config: dict[str, Any] = {}
     state: StreamState = StreamState(messages=0, bytes=0, first_seq=0, last_seq=0)
     total: int = 0

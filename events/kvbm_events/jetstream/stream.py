@@ -25,6 +25,9 @@ VERSION = 1
 VERSION_KEY = "kvbm_version"
 DUPLICATE_WINDOW_S = 300.0
 NEARLY_FULL = 0.9
+SYNC_UNKNOWN = (
+    "nobody said whether the server runs with sync_interval: always; without it a power cut loses acknowledged events"
+)
 _MONITOR_TIMEOUT_S = 2.0
 _S = 1_000_000_000
 
@@ -117,10 +120,7 @@ def _durability_doubt(config: dict[str, Any], *, sync_always: bool | None) -> st
     if config.get("persist_mode") == "async":
         return "the stream acknowledges before it writes (persist_mode async): a crash loses acknowledged events"
     if sync_always is None:
-        return (
-            "nobody said whether the server runs with sync_interval: always; without it a power cut loses "
-            "acknowledged events"
-        )
+        return SYNC_UNKNOWN
     if not sync_always:
         return "the server does not run with sync_interval: always: a power cut loses acknowledged events"
     return ""

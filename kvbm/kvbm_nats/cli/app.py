@@ -51,6 +51,7 @@ app.command(trace)
 trace.command("kvbm_nats.cli.trace_run:run", name="run", help="Play a trace through an owner or a service.")
 trace.command("kvbm_nats.cli.trace_stats:stats", name="stats", help="Measure traces: blocks, tokens, possible hits.")
 trace.command("kvbm_nats.cli.trace_make:make", name="make", help="Generate a trace and write it to a file.")
+app.command("kvbm_nats.cli.doctor:doctor", name="doctor", help="Is this machine fit for kvbm, and what to do if not.")
 app.command("kvbm_nats.cli.decode:decode", name="decode", help="Expand one event's JSON: every slot and key on a line.")
 app.command("kvbm_nats.cli.completion:completion", name="completion", help="Print the completion script of a shell.")
 

@@ -1,0 +1,23 @@
+"""The device tier on a GPU: an engine's memory or our own, and what moves its blocks to pinned host memory and back."""
+
+from kvbm_tiers.cuda.adopt import Tensor, adopt
+from kvbm_tiers.cuda.calibrate import calibrate
+from kvbm_tiers.cuda.device import CudaDevice
+from kvbm_tiers.cuda.lane import Lane, Way, Ways
+from kvbm_tiers.cuda.mover import CudaMover
+from kvbm_tiers.cuda.pool import DevicePool
+from kvbm_tiers.cuda.sharing import open_shared, share
+
+__all__ = [
+    "CudaDevice",
+    "CudaMover",
+    "DevicePool",
+    "Lane",
+    "Tensor",
+    "Way",
+    "Ways",
+    "adopt",
+    "calibrate",
+    "open_shared",
+    "share",
+]
