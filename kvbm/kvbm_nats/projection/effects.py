@@ -23,8 +23,8 @@ from kvbm_events.schema import (
 from kvbm_nats.projection.changes import Changes, Range
 from kvbm_nats.projection.pieces import Named, pieces_of_runs, pieces_of_slots
 from kvbm_nats.projection.rows import Followed
-from kvbm_nats.projection.schema import SLOTS_MAX, block_id
-from kvbm_statemachine import SlotState, evolve
+from kvbm_nats.projection.schema import DEPARTURE_SIZE, SLOTS_MAX, block_id
+from kvbm_statemachine import SlotState, State, evolve
 from kvbm_statemachine.transfers import Transfer
 
 
@@ -55,6 +55,17 @@ def apply_event(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> 
     if here.condemned:
         _sweep(here, changes)
     _touch(here, event, transfer, changes)
+
+
+def seen_by(state: State, event: AnyEvent) -> bytes | None:
+    """How often each block of an eviction had been seen, where that decides what the tier below takes; else None.
+
+    The event is the last one that the state took: a slot keeps its count until another block comes.
+    """
+    if not isinstance(event, Evicted) or event.tier not in state.selecting:
+        return None
+    seen = state.tiers[event.tier].seen
+    return b"".join([seen[first : first + count] for first, count in event.slots])
 
 
 def _touch(here: Followed, event: AnyEvent, transfer: Transfer | None, changes: Changes) -> None:
@@ -92,7 +103,8 @@ def _arrived(here: Followed, seq: int, event: Registered | TransferCompleted, ke
 
 def _evicted(here: Followed, seq: int, event: Evicted, changes: Changes) -> None:
     base, states = block_id(here.id, event.tier, 0), here.state.tiers[event.tier].slots.states
-    changes.departures += [(base + first, seq, count) for first, count in event.slots]
+    for first, count in event.slots:
+        _depart(base + first, count, seq, changes)
     ends = [(first, first + count) for first, count in event.slots]
     if not any(states.count(SlotState.CONDEMNED, first, end) for first, end in ends):
         changes.drop([(base + first, base + end - 1) for first, end in ends])
@@ -102,6 +114,15 @@ def _evicted(here: Followed, seq: int, event: Evicted, changes: Changes) -> None
     changes.condemn(_ranges(base, condemned))
     changes.drop(_ranges(base, [slot for slot in slots if states[slot] != SlotState.CONDEMNED]))
     here.condemned.setdefault(event.tier, set()).update(condemned)
+
+
+def _depart(first: int, count: int, seq: int, changes: Changes) -> None:
+    """Note that neighbours lost their keys, in pieces that end at multiples of `DEPARTURE_SIZE`."""
+    end = first + count
+    while first < end:
+        stop = min(end, first - first % DEPARTURE_SIZE + DEPARTURE_SIZE)
+        changes.departures.append((first, seq, stop - first))
+        first = stop
 
 
 def _open(here: Followed, seq: int, event: Opened, changes: Changes) -> None:

@@ -31,7 +31,9 @@ Columns = tuple[str | None, str | None, str | None, int, str | None, str | None]
 """Tier, request, transfer, blocks, reason, parent."""
 
 
-def journal_row(entry: Entry, instance_id: int, event: AnyEvent, applied_seq: int | None) -> Row:
+def journal_row(
+    entry: Entry, instance_id: int, event: AnyEvent, *, applied_seq: int | None, seen: bytes | None
+) -> Row:
     """A row of `journal`."""
     seq, _, data = entry
     kind = type(event)
@@ -49,7 +51,8 @@ def journal_row(entry: Entry, instance_id: int, event: AnyEvent, applied_seq: in
         transfer,
         blocks,
         reason,
-        bytes.fromhex(parent) if parent else None,
+        seen,
+        bytes.fromhex(parent) if parent is not None else None,
         data.decode(),
     )
 
