@@ -27,6 +27,8 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
+block = App(name="block", help="One block: where it is, and its whole life.")
+request = App(name="request", help="One request: its story.")
 trace = App(name="trace", help="Request traces: recorded ones, and generated ones of the same shape.")
 
 app.command(
@@ -36,6 +38,18 @@ app.command("kvbm_nats.cli.serve:serve", name="serve", help="Host instances as a
 app.command("kvbm_nats.cli.worker:worker", name="worker", help="Hold one rank's tiers and move its blocks.")
 app.command("kvbm_nats.cli.project:project", name="project", help="Keep the log as SQL tables.")
 app.command("kvbm_nats.cli.replay:replay", name="replay", help="Fold a log again: verify, stop at a moment, export.")
+app.command(
+    "kvbm_nats.cli.why_miss:why_miss_command",
+    name="why-miss",
+    help="Why a request did not find its blocks; with --top, what most requests miss theirs for.",
+)
+app.command(block)
+block.command("kvbm_nats.cli.block:show", name="show", help="Where a block is, and its whole life.")
+app.command(request)
+request.command("kvbm_nats.cli.request:show", name="show", help="What a request asked for, found and moved.")
+app.command("kvbm_nats.cli.state:state", name="state", help="What is in the tiers, now or at any moment.")
+app.command("kvbm_nats.cli.diff:diff", name="diff", help="What came and went between two moments.")
+app.command("kvbm_nats.cli.tail:tail", name="tail", help="The events as they come, a line each.")
 app.command("kvbm_nats.cli.traffic:traffic", name="traffic", help="Play generated traffic against a service.")
 app.command(trace)
 trace.command("kvbm_nats.cli.trace_run:run", name="run", help="Play a trace through an owner or a service.")

@@ -5,7 +5,7 @@
 
 from kvbm_nats.projection.answers import (
     BlockRow,
-    Branch,
+    BranchRow,
     InstanceRow,
     JournalRow,
     KeyRow,
@@ -28,7 +28,7 @@ from kvbm_nats.projection.verify import Verification, verify
 __all__ = [
     "JOURNAL_LIMIT",
     "BlockRow",
-    "Branch",
+    "BranchRow",
     "InstanceRow",
     "JournalRow",
     "KeyRow",

@@ -138,7 +138,7 @@ class JournalRow(Struct, frozen=True):
     n: int
     at_us: int
     type: str
-    tier: str | None
+    tier: TierName | None
     request: str | None
     transfer: str | None
     blocks: int
@@ -147,16 +147,13 @@ class JournalRow(Struct, frozen=True):
     body: str
 
 
-class Branch(Struct, frozen=True):
-    """Who registered a block right behind another one.
+class BranchRow(Struct, frozen=True):
+    """An event that registered blocks right behind `parent`, or at a prompt's start, where that is empty."""
 
-    :ivar requests: how many requests began an event there
-    :ivar first_seq, last_seq: the first and the last such event; 0 where there is none
-    """
-
-    requests: int
-    first_seq: int
-    last_seq: int
+    parent: str
+    seq: int
+    instance: str
+    request: str
 
 
 def select_of(table: Table, name: str | None, *, without: str = "") -> Select[Any]:

@@ -34,6 +34,17 @@ class Condemn(NamedTuple):
     ranges: list[Range]
 
 
+class Context(NamedTuple):
+    """What the journal's row of an event says that only the state knew when it took the event.
+
+    :ivar request: whom its transfer was for
+    :ivar seen: how often each of its blocks had been seen, a byte a block
+    """
+
+    request: str | None = None
+    seen: bytes | None = None
+
+
 class Changes:
     """The rows of one transaction: `Fold.take` gathers them, `Fold.settle` completes them.
 
@@ -42,7 +53,8 @@ class Changes:
     :ivar is_torn: an entry was taken in part: nothing of this may be written
     :ivar must_prove: an epoch began, or one that never began goes on: the log may not be the one that was read before
     :ivar journal: a row an entry
-    :ivar applied: (sequence of the entry that brought the turn, `seen`, own sequence) of early entries whose turn has come
+    :ivar applied: (sequence of the entry that brought the turn, `request`, `seen`, own sequence) of early entries whose
+        turn has come
     :ivar blocks: what happens to `block`, in order
     :ivar keys: what is added to `key_entry`
     :ivar departures: rows of `departure`, without their segment
@@ -60,7 +72,7 @@ class Changes:
         self.is_torn = self.must_prove = False
         self.size_bytes = 0
         self.journal: list[Row] = []
-        self.applied: list[tuple[int, bytes | None, int]] = []
+        self.applied: list[tuple[int, str | None, bytes | None, int]] = []
         self.blocks: list[Put | Drop | Condemn] = []
         self.keys: list[Named] = []
         self.departures: list[tuple[int, int, int]] = []

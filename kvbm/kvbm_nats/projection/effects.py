@@ -20,7 +20,7 @@ from kvbm_events.schema import (
     to_runs,
     to_slots,
 )
-from kvbm_nats.projection.changes import Changes, Range
+from kvbm_nats.projection.changes import Changes, Context, Range
 from kvbm_nats.projection.pieces import Named, pieces_of_runs, pieces_of_slots
 from kvbm_nats.projection.rows import Followed
 from kvbm_nats.projection.schema import DEPARTURE_SIZE, SLOTS_MAX, block_id
@@ -28,15 +28,17 @@ from kvbm_statemachine import SlotState, State, evolve
 from kvbm_statemachine.transfers import Transfer
 
 
-def apply_event(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> None:
+def apply_event(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> Context:
     """Evolve the instance's state by its next event and note what that changed. `seq` is the event's own entry.
+
+    Returns what the journal's row of the event says beside the event.
 
     Raises:
         IllegalTransition: the event is not legal here; neither the state nor `changes` was touched.
     """
     if isinstance(event, Opened):
         _open(here, seq, event, changes)
-        return
+        return Context()
     transfer = here.state.transfers.get(getattr(event, "transfer", ""))
     evolve(here.state, event)
     match event:
@@ -55,17 +57,16 @@ def apply_event(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> 
     if here.condemned:
         _sweep(here, changes)
     _touch(here, event, transfer, changes)
+    return _context(here.state, event, transfer)
 
 
-def seen_by(state: State, event: AnyEvent) -> bytes | None:
-    """How often each block of an eviction had been seen, where that decides what the tier below takes; else None.
-
-    The event is the last one that the state took: a slot keeps its count until another block comes.
-    """
-    if not isinstance(event, Evicted) or event.tier not in state.selecting:
-        return None
-    seen = state.tiers[event.tier].seen
-    return b"".join([seen[first : first + count] for first, count in event.slots])
+def _context(state: State, event: AnyEvent, transfer: Transfer | None) -> Context:
+    """What the state adds to an event that it took last: a slot keeps its count until another block comes."""
+    seen: bytes | None = None
+    if isinstance(event, Evicted) and event.tier in state.selecting:
+        counts = state.tiers[event.tier].seen
+        seen = b"".join([counts[first : first + count] for first, count in event.slots])
+    return Context((transfer.request or None) if transfer else None, seen)
 
 
 def _touch(here: Followed, event: AnyEvent, transfer: Transfer | None, changes: Changes) -> None:

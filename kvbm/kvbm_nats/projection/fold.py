@@ -10,8 +10,8 @@ from kvbm_events.schema import TIERS, AnyEvent, Opened
 from kvbm_events.sequencer import Sequencer
 from kvbm_events.subjects import instance_of, message_id
 from kvbm_nats.projection import rows
-from kvbm_nats.projection.changes import BLOCKS, Changes
-from kvbm_nats.projection.effects import apply_event, seen_by
+from kvbm_nats.projection.changes import BLOCKS, Changes, Context
+from kvbm_nats.projection.effects import apply_event
 from kvbm_nats.projection.journal_row import journal_row
 from kvbm_nats.projection.pieces import Named, pieces_of_slots
 from kvbm_nats.projection.rows import Followed
@@ -81,15 +81,13 @@ class Fold:
         here = self._followed.get(name) or self._begin(name)
         ready = self._sequencer.feed(entry)
         event = ready[0].event if ready else decode(entry.data)
-        seen: list[bytes | None] = []
+        contexts: list[Context] = []
         for ordered in ready:
-            seen.append(self._apply(here, entry.seq, ordered.event, changes))
+            contexts.append(self._apply(here, entry.seq, ordered.event, changes))
             changes.is_torn = True
         if not ready:
             self._pass_over(here, entry.seq, event, changes)
-        row = journal_row(
-            entry, here.id, event, applied_seq=entry.seq if ready else None, seen=seen[0] if seen else None
-        )
+        row = journal_row(entry, here.id, event, entry.seq if ready else None, contexts[0] if contexts else Context())
         here.weight += EVENT_WEIGHT + row[BLOCKS]
         changes.add_entry(row)
         changes.last = entry.seq, name, event
@@ -128,18 +126,17 @@ class Fold:
         return self.restore(self._next_id, name, State(), ())
 
     @staticmethod
-    def _apply(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> bytes | None:
-        """Apply an event whose turn it is; what `seen` is of it."""
+    def _apply(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> Context:
         own_seq = here.early.pop((event.epoch, event.n), seq) if here.early else seq
         if type(event) is Opened:
             changes.must_prove |= here.state.epoch > 0
             here.early.clear()
-        apply_event(here, own_seq, event, changes)
+        own_request = getattr(event, "request", None)
+        context = apply_event(here, own_seq, event, changes)
         here.seq, here.at_us = seq, event.at_us
-        seen = seen_by(here.state, event)
         if own_seq != seq:
-            changes.applied.append((seq, seen, own_seq))
-        return seen
+            changes.applied.append((seq, own_request or context.request, context.seen, own_seq))
+        return context
 
     @staticmethod
     def _pass_over(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> None:

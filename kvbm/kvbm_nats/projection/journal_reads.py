@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kvbm_nats.projection.answers import Branch, JournalRow, select_of, to_struct
+from kvbm_nats.projection.answers import BranchRow, JournalRow, select_of, to_struct
 from kvbm_nats.projection.schema import instance, journal
 
 SEQS_AT_ONCE = 512
-BRANCH_MAX = 10_000
-"""Requests under one parent that are counted, the first ones."""
+BRANCHES_MAX = 200_000
+"""Events behind some parents that one statement answers; what is more is not counted."""
 
 
 async def read_events(connection: AsyncConnection, seqs: Sequence[int]) -> list[JournalRow]:
@@ -20,7 +20,11 @@ async def read_events(connection: AsyncConnection, seqs: Sequence[int]) -> list[
     rows: list[JournalRow] = []
     ordered = sorted(set(seqs))
     for at in range(0, len(ordered), SEQS_AT_ONCE):
-        wanted = select_of(journal, None, without="parent").where(journal.c.seq.in_(ordered[at : at + SEQS_AT_ONCE])).order_by(journal.c.seq)
+        wanted = (
+            select_of(journal, None, without="parent")
+            .where(journal.c.seq.in_(ordered[at : at + SEQS_AT_ONCE]))
+            .order_by(journal.c.seq)
+        )
         rows += [to_struct(JournalRow, row) for row in (await connection.execute(wanted)).mappings()]
     return rows
 
@@ -38,32 +42,24 @@ async def read_requests(connection: AsyncConnection, requests: Sequence[str], un
     return sorted(rows, key=lambda row: row.seq)
 
 
-async def read_branch(connection: AsyncConnection, name: str, parent: bytes, before: int) -> Branch:
-    """Who registered a block right behind this one before a sequence. See `Branch`."""
+async def read_branches(connection: AsyncConnection, parents: Sequence[bytes]) -> list[BranchRow]:
+    """Every event that registered blocks right behind one of these, in the order of the log, of all instances."""
+    rows: list[BranchRow] = []
     columns = journal.c
-    registered = (
-        select(columns.seq, columns.request, instance.c.name)
-        .join_from(journal, instance, instance.c.id == columns.instance_id)
-        .where(columns.parent == parent, columns.parent.is_not(None), columns.seq < before)
-        .where(columns.type == "Registered", columns.applied_seq.is_not(None))
-        .order_by(columns.seq)
-        .limit(BRANCH_MAX)
-    )
-    # Whose they are is asked here: by the instance, the database would look through all that it did.
-    rows = [row for row in await connection.execute(registered) if row.name == name]
-    return Branch(len({row.request for row in rows}), rows[0].seq if rows else 0, rows[-1].seq if rows else 0)
-
-
-async def read_opened(connection: AsyncConnection, name: str, until: int) -> JournalRow | None:
-    """The instance's last `Opened` up to and with a sequence."""
-    wanted = (
-        select_of(journal, name, without="parent")
-        .where(journal.c.type == "Opened", journal.c.applied_seq <= until)
-        .order_by(journal.c.seq.desc())
-        .limit(1)
-    )
-    row = (await connection.execute(wanted)).mappings().one_or_none()
-    return to_struct(JournalRow, row) if row else None
+    for at in range(0, len(parents), SEQS_AT_ONCE):
+        # Of all instances: by the instance, the database would look through all that it did.
+        wanted = (
+            select(columns.parent, columns.seq, columns.request, instance.c.name)
+            .join_from(journal, instance, instance.c.id == columns.instance_id)
+            .where(columns.parent.in_(parents[at : at + SEQS_AT_ONCE]), columns.parent.is_not(None))
+            .where(columns.type == "Registered", columns.applied_seq.is_not(None))
+            .order_by(columns.parent, columns.seq)
+            .limit(BRANCHES_MAX)
+        )
+        rows += [
+            BranchRow(row.parent.hex(), row.seq, row.name, row.request) for row in await connection.execute(wanted)
+        ]
+    return rows
 
 
 async def read_seq_at(connection: AsyncConnection, at_us: int) -> int:
@@ -77,9 +73,7 @@ async def read_seq_at(connection: AsyncConnection, at_us: int) -> int:
     before = low - 1
     while low <= high:
         middle = (low + high) // 2
-        entry = (
-            select(journal.c.seq, journal.c.at_us).where(journal.c.seq >= middle).order_by(journal.c.seq).limit(1)
-        )
+        entry = select(journal.c.seq, journal.c.at_us).where(journal.c.seq >= middle).order_by(journal.c.seq).limit(1)
         found = (await connection.execute(entry)).one()
         if found.at_us <= at_us:
             before, low = found.seq, found.seq + 1

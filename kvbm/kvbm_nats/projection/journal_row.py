@@ -25,15 +25,13 @@ from kvbm_events.schema import (
     TransferStarted,
     total,
 )
-from kvbm_nats.projection.changes import Row
+from kvbm_nats.projection.changes import Context, Row
 
 Columns = tuple[str | None, str | None, str | None, int, str | None, str | None]
 """Tier, request, transfer, blocks, reason, parent."""
 
 
-def journal_row(
-    entry: Entry, instance_id: int, event: AnyEvent, *, applied_seq: int | None, seen: bytes | None
-) -> Row:
+def journal_row(entry: Entry, instance_id: int, event: AnyEvent, applied_seq: int | None, context: Context) -> Row:
     """A row of `journal`."""
     seq, _, data = entry
     kind = type(event)
@@ -47,11 +45,11 @@ def journal_row(
         event.at_us,
         kind.__name__,
         tier,
-        request,
+        request or context.request,
         transfer,
         blocks,
         reason,
-        seen,
+        context.seen,
         bytes.fromhex(parent) if parent is not None else None,
         data.decode(),
     )

@@ -51,7 +51,7 @@ _JOURNAL = _text(insert(journal))
 _APPLIED = _text(
     update(journal)
     .where(journal.c.seq == bindparam("own_seq"))
-    .values(applied_seq=bindparam("at"), seen=bindparam("how_often"))
+    .values(applied_seq=bindparam("at"), request=bindparam("whose"), seen=bindparam("how_often"))
 )
 _ADD_KEY = _text(insert(key_entry))
 _ADD_DEPARTURE = _text(insert(departure))

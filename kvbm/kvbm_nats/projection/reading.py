@@ -20,7 +20,7 @@ from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.projection import schema
 from kvbm_nats.projection.answers import (
     BlockRow,
-    Branch,
+    BranchRow,
     InstanceRow,
     JournalRow,
     KeyRow,
@@ -35,13 +35,7 @@ from kvbm_nats.projection.answers import (
 from kvbm_nats.projection.backend import Backend, Place, backend_of
 from kvbm_nats.projection.contents import connected, read_position, read_version
 from kvbm_nats.projection.errors import ProjectionMissing
-from kvbm_nats.projection.journal_reads import (
-    read_branch,
-    read_events,
-    read_opened,
-    read_requests,
-    read_seq_at,
-)
+from kvbm_nats.projection.journal_reads import read_branches, read_events, read_requests, read_seq_at
 from kvbm_nats.projection.snapshots import read_state
 from kvbm_nats.projection.stays import read_blocks, read_key_rows, read_keys
 from kvbm_statemachine import State
@@ -133,10 +127,11 @@ class Projection:
         after: int = 0,
         until: int | None = None,
         limit: int = 100,
+        newest_first: bool = False,
     ) -> list[JournalRow]:
         """Entries with `after < seq ≤ until` in the order of the log, of one instance or of all, at most `limit`.
 
-        Where `types` are given, only those of these events.
+        Where `types` are given, only those of these events; with `newest_first` the last ones, in turned order.
 
         Raises:
             InvalidCommand: the limit is not 1 to `JOURNAL_LIMIT`.
@@ -147,7 +142,8 @@ class Projection:
             )
         columns = schema.journal.c
         wanted = select_of(schema.journal, instance, without="parent")
-        wanted = wanted.where(columns.seq > after).order_by(columns.seq).limit(limit)
+        order = columns.seq.desc() if newest_first else columns.seq
+        wanted = wanted.where(columns.seq > after).order_by(order).limit(limit)
         if until is not None:
             wanted = wanted.where(columns.seq <= until)
         if types:
@@ -164,15 +160,10 @@ class Projection:
         async with self.connection() as connection:
             return await read_requests(connection, requests, until)
 
-    async def branch(self, instance: str, parent: str, before: int) -> Branch:
-        """Who registered a block right behind this one, or at a prompt's start, before a sequence. See `Branch`."""
+    async def branches(self, parents: Sequence[str]) -> list[BranchRow]:
+        """Who registered blocks right behind these, at any time and in any instance. See `BranchRow`."""
         async with self.connection() as connection:
-            return await read_branch(connection, instance, bytes.fromhex(parent), before)
-
-    async def opened(self, instance: str, seq: int) -> JournalRow | None:
-        """The `Opened` that was in force at a sequence; None before the first, or where the log was trimmed since."""
-        async with self.connection() as connection:
-            return await read_opened(connection, instance, seq)
+            return await read_branches(connection, [bytes.fromhex(parent) for parent in dict.fromkeys(parents)])
 
     async def seq_at(self, at_us: int) -> int:
         """The last sequence before the first entry that is later than a time; 0 where there is no entry."""

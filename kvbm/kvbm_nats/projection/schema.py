@@ -76,6 +76,7 @@ journal = Table(
     Column("at_us", BigInteger, nullable=False),
     Column("type", Text, nullable=False),
     Column("tier", Text),
+    # Of an event that ends a transfer, whom that was for.
     Column("request", Text),
     Column("transfer", Text),
     Column("blocks", Integer, nullable=False),

@@ -21,8 +21,8 @@ from kvbm_statemachine import State, evolve, from_bytes, to_bytes
 
 EVENT_WEIGHT = 16
 """Folding an event costs about as much as folding so many of the blocks in it, 2 µs each."""
-WEIGHT_MIN = 131_072
-"""What is folded between two snapshots at least: about a quarter of a second."""
+WEIGHT_MIN = 65_536
+"""What is folded between two snapshots at least: about an eighth of a second."""
 WEIGHT_PER_BLOCK = 2
 """And for each block of the state: a snapshot is as large as its state, and should be less than what it saves."""
 

@@ -67,7 +67,7 @@ _JOURNAL = _text(insert(journal))
 _APPLIED = _text(
     update(journal)
     .where(journal.c.seq == bindparam("own_seq"))
-    .values(applied_seq=bindparam("at"), seen=bindparam("how_often"))
+    .values(applied_seq=bindparam("at"), request=bindparam("whose"), seen=bindparam("how_often"))
 )
 _SNAPSHOT = _upsert(snapshot)
 _CHECKPOINT = _text(update(checkpoint).values(seq=bindparam("at"), message_id=bindparam("id")))
