@@ -87,10 +87,14 @@ def _tell(life: BlockLife, *, history: bool) -> None:
     if life.stays:
         _tell_stays(life, life.stays if history else life.stays[-LATEST:])
     shown = life.events if history else life.events[-LATEST:]
+    is_one = len({each.instance for each in life.events}) == 1
     write_table(
-        ("seq", "time", "took", "instance", "what happened"),
-        [(_seqs(each), clock(each.at_us), _took(each), each.instance, each.said) for each in shown],
-        text=("instance", "what happened"),
+        ("seq", "time", "took", "what happened"),
+        [
+            (_seqs(each), clock(each.at_us), _took(each), each.said if is_one else f"{each.instance}: {each.said}")
+            for each in shown
+        ],
+        text=("what happened",),
     )
     if len(shown) < len(life.events):
         write_words(f"{len(life.events) - len(shown):,} earlier events: --history")

@@ -44,7 +44,10 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, text: 
         )
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    _console().print(table)
+    console = _console()
+    with console.capture() as captured:
+        console.print(table)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def write_words(text: str, *, style: str = "") -> None:

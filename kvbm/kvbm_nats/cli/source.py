@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from tempfile import TemporaryDirectory
@@ -65,16 +65,16 @@ class MomentOptions(SourceOptions):
 
 @asynccontextmanager
 async def opened(options: SourceOptions) -> AsyncIterator[Projection]:
-    """The projection that the options name; or one in a temporary folder, made of the log up to its present end."""
+    """The projection that the options name; or one in a temporary folder, made of the log up to its present end.
+
+    All that is read of it is of one moment.
+    """
     log_to_stderr()
-    if options.projection:
-        async with open_projection(options.projection) as projection:
-            yield projection
-        return
-    with TemporaryDirectory(prefix="kvbm-explain-") as folder:
-        url = f"{folder}/projection.db"
-        await _project(options, url)
-        async with open_projection(url) as projection:
+    with TemporaryDirectory(prefix="kvbm-explain-") if not options.projection else nullcontext() as folder:
+        url = options.projection or f"{folder}/projection.db"
+        if folder:
+            await _project(options, url)
+        async with open_projection(url) as projection, projection.one_moment():
             yield projection
 
 

@@ -65,13 +65,18 @@ def _tell(state: InstanceState) -> None:
     write_words(
         f"{state.instance} as of sequence {state.as_of_seq:,}: {state.epoch}.{state.n}, {state.namespace}", style="bold"
     )
-    names = ("free", "allocated", "registered", "condemned", "quarantined")
     write_table(
-        ("tier", "capacity", *names, "policy"),
+        ("tier", "capacity", "free", "allocated", "registered", "closed", "policy"),
         [
-            (tier, f"{slots.capacity:,}", *(f"{getattr(slots, name):,}" for name in names), slots.policy)
+            (
+                tier,
+                *(f"{each:,}" for each in (slots.capacity, slots.free, slots.allocated, slots.registered)),
+                f"{slots.condemned + slots.quarantined:,}",
+                slots.policy,
+            )
             for tier, slots in state.tiers.items()
         ],
+        text=("policy",),
     )
     write_words(f"{blocks(len(state.requests), 'open request')}{_named(state.requests)}")
     write_words(f"{blocks(len(state.transfers), 'open transfer')}{_named(state.transfers)}")

@@ -15,7 +15,7 @@ from kvbm_nats.cli.text import Json, write_json
 from kvbm_nats.explain import miss_causes, why_miss
 from kvbm_nats.explain.answers import Loss, MissCauses, WhyMiss
 from kvbm_nats.explain.miss_causes import LOOK_UPS_MAX
-from kvbm_nats.explain.words import blocks
+from kvbm_nats.explain.words import SHOWN_DIGITS, blocks
 
 
 def why_miss_command(
@@ -79,8 +79,9 @@ def _tell(answer: WhyMiss) -> None:
 
 def _tell_loss(loss: Loss, *, is_first: bool) -> None:
     tokens = f", {loss.tokens:,} tokens" if loss.tokens is not None else ""
-    write_words("")
-    write_words(f"{loss.cause}: {blocks(loss.blocks)}{tokens}, from {loss.key} on", style="bold")
+    if is_first:
+        write_words("")
+    write_words(f"{loss.cause}: {blocks(loss.blocks)}{tokens}, from {loss.key[:SHOWN_DIGITS]} on", style="bold")
     if not is_first:
         write_words(loss.said)
     if loss.evidence:
@@ -115,7 +116,7 @@ def _tell_top(answer: MissCauses) -> None:
         (each.cause, f"{each.share:.1%}", f"{each.blocks:,}", _tokens(each.tokens), f"{each.look_ups:,}")
         for each in answer.causes
     ]
-    write_table(("cause", "share", "blocks", "tokens", "look-ups hit first"), rows)
+    write_table(("cause", "share", "blocks", "tokens", "look-ups that it hit first"), rows)
     if answer.worst:
         worst = [
             (each.said, f"{each.look_ups:,}", f"{each.blocks:,}", _tokens(each.tokens), each.example)

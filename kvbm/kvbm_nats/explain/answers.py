@@ -196,7 +196,7 @@ class CauseShare(Struct, frozen=True, kw_only=True):
 
 
 class Offender(Struct, frozen=True, kw_only=True):
-    """What many misses have in common, and one request to ask about."""
+    """What look-ups have in common that missed blocks for it, and the last of their requests, to ask about."""
 
     cause: Cause
     said: str

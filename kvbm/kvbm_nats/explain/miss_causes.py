@@ -9,6 +9,7 @@ from kvbm_nats.explain.answers import Cause, CauseShare, Loss, MissCauses, Offen
 from kvbm_nats.explain.known import Known, explain_together
 from kvbm_nats.explain.look_up import LookUp
 from kvbm_nats.explain.loss import losses_of
+from kvbm_nats.explain.words import SHOWN_DIGITS
 from kvbm_nats.projection import Projection
 
 TOGETHER = 256
@@ -32,9 +33,9 @@ class _Sum:
         self.look_ups = self.blocks = self.tokens = 0
         self.example = ""
 
-    def add(self, loss: Loss, request: str, *, is_first: bool) -> None:
-        """Count a loss; `is_first` for the look-up's first one."""
-        self.look_ups += is_first
+    def add(self, loss: Loss, request: str, *, look_ups: int = 1) -> None:
+        """Count a loss, and so many look-ups for it."""
+        self.look_ups += look_ups
         self.blocks += loss.blocks
         self.tokens += loss.tokens or 0
         self.example = request
@@ -53,6 +54,18 @@ async def miss_causes(
 
     `on_progress` is told how many were looked at.
     """
+    async with projection.one_moment():
+        return await _explain(projection, instance, after, until, limit, on_progress)
+
+
+async def _explain(
+    projection: Projection,
+    instance: str | None,
+    after: int,
+    until: int,
+    limit: int,
+    on_progress: Callable[[int], None],
+) -> MissCauses:
     known = Known(projection, (await projection.position()).seq)
     await known.begin()
     causes, groups = defaultdict[Cause, _Sum](_Sum), defaultdict[Group, _Sum](_Sum)
@@ -68,9 +81,9 @@ async def miss_causes(
                 with_misses += bool(losses)
                 for number, (loss, _) in enumerate(losses):
                     sized &= loss.tokens is not None
-                    causes[loss.cause].add(loss, look_up.request, is_first=not number)
+                    causes[loss.cause].add(loss, look_up.request, look_ups=not number)
                     if loss.cause != "new":
-                        groups[loss.cause, _common(loss)].add(loss, look_up.request, is_first=not number)
+                        groups[loss.cause, _common(loss)].add(loss, look_up.request)
             on_progress(look_ups - len(page) + at + len(some))
     missed = sum(each.blocks for each in causes.values())
     by_blocks = sorted(causes.items(), key=lambda item: -item[1].blocks)
@@ -124,10 +137,10 @@ async def _pages(
 def _common(loss: Loss) -> str:
     """What other losses may share with this one."""
     shared: dict[Cause, str] = {
-        "diverged": f"prompts part behind block {loss.first_block - 1:,}, {loss.parent}"
+        "diverged": f"prompts part behind block {loss.first_block - 1:,}, {loss.parent[:SHOWN_DIGITS]}"
         if loss.parent
         else "prompts that are others from their first block on",
-        "evicted": f"evicted from {loss.tier} to make room for {loss.by or 'work in the background'}"
+        "evicted": f"evicted from {loss.tier} to make room for {loss.by or 'offloads'}"
         if loss.reason == "capacity"
         else f"evicted from {loss.tier}: {loss.reason}, by {loss.actor}",
         "in_flight": f"being computed or moved for {loss.by or 'nobody that waits'}",

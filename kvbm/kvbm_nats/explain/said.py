@@ -51,7 +51,7 @@ class _Subject:
         gone = f"{self._where} was evicted from {self._tier} {self._ago} before"
         if event.reason != "capacity":
             return f"{gone}: {event.reason}, by {event.actor}"
-        return f"{gone}: {event.actor} made room for {event.request or 'work in the background'}"
+        return f"{gone}: {event.actor} made room for {event.request or 'an offload'}"
 
     def not_admitted(self) -> str:
         least = f"{self._below.tier} takes what was seen {self._below.seen_min} times" if self._below else ""

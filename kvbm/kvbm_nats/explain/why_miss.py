@@ -28,6 +28,11 @@ async def why_miss(
         instance: where it asked, if one name is used in several
         until: take its last look-up up to and with this sequence. What came later may still be evidence.
     """
+    async with projection.one_moment():
+        return await _explain(projection, request, instance, until)
+
+
+async def _explain(projection: Projection, request: str, instance: str | None, until: int | None) -> WhyMiss | None:
     known = Known(projection, (await projection.position()).seq)
     await known.begin()
     story = [row for row in await projection.stories([request], known.until) if row.type == "Matched"]

@@ -26,6 +26,8 @@ from kvbm_events.schema import (
     total,
 )
 
+SHOWN_DIGITS = 12
+"""Of a key, where people read it: `kvbm block show` takes them for the whole."""
 _BLOCK_TOKENS = re.compile(r"(?:^|;)\s*(?:block_tokens|block_size|page_size)=(\d+)\s*(?:;|$)")
 _MS, _MIN, _HOUR, _DAY = 1e3, 60e6, 3600e6, 86_400e6
 
@@ -59,7 +61,7 @@ def tokens_of(namespace: str) -> int | None:
 def why_evicted(event: Evicted) -> str:
     """Reason and actor of an eviction, and for whom."""
     if event.reason == "capacity":
-        return f"capacity, {event.actor} made room for {event.request or 'work in the background'}"
+        return f"capacity, {event.actor} made room for {event.request or 'an offload'}"
     return f"{event.reason}, by {event.actor}"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from kvbm_events.log import Entry
 from kvbm_events.schema import (
+    KEY_DIGITS,
     Allocated,
     AnyEvent,
     Evicted,
@@ -63,6 +64,15 @@ def _released(event: Released) -> Columns:
     return event.tier or None, event.request, None, total(event.slots), event.reason, None
 
 
+def _registered(event: Registered) -> Columns:
+    """Its parent is the key before the first that is new: that is where the request went another way than others."""
+    known = [at for at, _ in event.existing]
+    start = next((place for place, at in enumerate(known) if at != place), len(known))
+    keys = event.keys
+    parent = keys[(start - 1) * KEY_DIGITS : start * KEY_DIGITS] if start else event.parent
+    return event.tier, event.request, None, total(event.slots), None, parent
+
+
 def _started(event: TransferStarted) -> Columns:
     return event.tier, event.request or None, event.transfer, total(event.slots), None, event.parent
 
@@ -78,7 +88,7 @@ def _failed(event: TransferFailed) -> Columns:
 _COLUMNS: dict[type[AnyEvent], Callable[[Any], Columns]] = {
     Opened: lambda _: (None, None, None, 0, None, None),
     Allocated: lambda event: (event.tier, event.request, None, total(event.slots), None, None),
-    Registered: lambda event: (event.tier, event.request, None, total(event.slots), None, event.parent),
+    Registered: _registered,
     Matched: _found,
     Released: _released,
     OffloadStarted: _started,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from sqlalchemy import Select, select
@@ -52,6 +53,7 @@ class Projection:
         self._place: Place | None = None
         self._engine: AsyncEngine | None = None
         self._opening = asyncio.Lock()
+        self._held: ContextVar[AsyncConnection | None] = ContextVar("held", default=None)
 
     async def position(self) -> Position:
         """The checkpoint: everything up to it is in the tables, and nothing after it."""
@@ -180,6 +182,23 @@ class Projection:
             return await read_state(connection, instance, seq)
 
     @asynccontextmanager
+    async def one_moment(self) -> AsyncIterator[None]:
+        """Let all reads of this task within the block be of one moment. One within another is the outer one.
+
+        Raises:
+            ProjectionMissing, ProjectionUnavailable: as `connection`.
+        """
+        if self._held.get():
+            yield
+            return
+        async with connected(await self._current()) as connection:
+            token = self._held.set(connection)
+            try:
+                yield
+            finally:
+                self._held.reset(token)
+
+    @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
         """A connection whose reads are all of one moment, for queries of one's own over `projection.schema`.
 
@@ -187,6 +206,9 @@ class Projection:
             ProjectionMissing: there is no projection, or it is of another version.
             ProjectionUnavailable: the database cannot be read.
         """
+        if held := self._held.get():
+            yield held
+            return
         async with connected(await self._current()) as connection:
             yield connection
 

@@ -83,7 +83,7 @@ journal = Table(
     Column("reason", Text),
     # Of an eviction where the tier below takes blocks by it: how often each had been seen, a byte a block.
     Column("seen", LargeBinary),
-    # The key before the first one in the body, empty before a prefix's start: siblings have one parent.
+    # The key before the first one that the event registers or moves, empty before a prefix's start: siblings have one parent.
     Column("parent", LargeBinary),
     Column("body", Text, nullable=False),
 )

@@ -26,6 +26,8 @@ WEIGHT_MIN = 65_536
 WEIGHT_PER_BLOCK = 2
 """And for each block of the state: a snapshot is as large as its state, and should be less than what it saves."""
 
+ROWS_AT_ONCE = 512
+
 
 def is_due(here: Followed) -> bool:
     """Whether so much was folded since an instance's last snapshot that one is worth its bytes.
@@ -50,8 +52,8 @@ async def read_weight(connection: AsyncConnection, instance_id: int) -> int:
     return int(await connection.scalar(weight) or 0)
 
 
-async def read_state(connection: AsyncConnection, name: str, seq: int) -> State:
-    """The instance's state after all its entries up to and with `seq`.
+async def read_state(connection: AsyncConnection, name: str, until: int) -> State:
+    """The instance's state after all its entries up to and with `until`.
 
     Raises:
         InvalidCommand: the projection has nothing of the instance up to there.
@@ -59,7 +61,7 @@ async def read_state(connection: AsyncConnection, name: str, seq: int) -> State:
     own = select(instance.c.id).where(instance.c.name == name).scalar_subquery()
     nearest = (
         select(snapshot.c.seq, snapshot.c.state)
-        .where(snapshot.c.instance_id == own, snapshot.c.seq <= seq)
+        .where(snapshot.c.instance_id == own, snapshot.c.seq <= until)
         .order_by(snapshot.c.seq.desc())
         .limit(1)
     )
@@ -68,19 +70,20 @@ async def read_state(connection: AsyncConnection, name: str, seq: int) -> State:
     columns = journal.c
     rest = (
         select(columns.seq, columns.body)
-        .where(columns.instance_id == own, columns.seq > (found.seq if found else 0), columns.seq <= seq)
+        .where(columns.instance_id == own, columns.seq > (found.seq if found else 0), columns.seq <= until)
         .order_by(columns.seq)
     )
     sequencer = Sequencer()
     if state.epoch:
         sequencer.resume(name, state.epoch, state.n)
-    async with connection.stream(rest) as rows:
-        async for row in rows:
-            for ordered in sequencer.feed(Entry(row.seq, f"{PREFIX}.{name}.{ALL_TIERS}.journal", row.body.encode())):
-                evolve(state, ordered.event)
+    async with connection.stream(rest) as result:
+        async for rows in result.partitions(ROWS_AT_ONCE):
+            for seq, body in rows:
+                for ordered in sequencer.feed(Entry(seq, f"{PREFIX}.{name}.{ALL_TIERS}.journal", body.encode())):
+                    evolve(state, ordered.event)
     if not state.epoch:
         raise InvalidCommand(
-            f"the projection has nothing of instance {name!r} up to sequence {seq:,}",
+            f"the projection has nothing of instance {name!r} up to sequence {until:,}",
             why="it begins later, or there is no such instance",
             hint="ask for a later moment; `kvbm state` lists the instances",
         )
