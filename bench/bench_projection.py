@@ -205,7 +205,7 @@ Statement = tuple[str, list[Any]]
 def _prepare(changes: Changes) -> list[Statement]:
     """The transaction as statements with their rows, ready to be run."""
     segment = Segment(changes.journal[0][0])
-    statements: list[Statement] = [(_insert("journal", 14), changes.journal)]
+    statements: list[Statement] = [(_insert("journal", 15), changes.journal)]
     statements += [(_insert(name, len(rows[0])), rows) for name, rows in changes.upserts.items() if rows]
     for change in changes.blocks:
         match change:

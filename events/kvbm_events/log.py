@@ -139,6 +139,10 @@ class Log(Protocol):
         """The provable position of one entry; None where the log has no such entry (any more)."""
         ...
 
+    async def next_entry(self, after: int, instance: str | None = None) -> Entry | None:
+        """The first entry after a sequence that is left, of one instance or of all; None where there is none."""
+        ...
+
     async def info(self) -> LogInfo:
         """How much the log holds and how much it may."""
         ...

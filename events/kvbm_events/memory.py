@@ -125,6 +125,12 @@ class MemoryLog:
         event = decode(entry.data)
         return Position(seq, message_id(instance_of(entry.subject), event.epoch, event.n))
 
+    async def next_entry(self, after: int, instance: str | None = None) -> Entry | None:
+        """See `Log.next_entry`."""
+        following = self._entries[bisect_right(self._entries, after, key=_seq) :]
+        wanted = following if instance is None else _of_instance(following, instance)
+        return wanted[0] if wanted else None
+
     async def info(self) -> LogInfo:
         """See `Log.info`."""
         return LogInfo(

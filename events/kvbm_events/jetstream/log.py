@@ -116,6 +116,12 @@ class JetStreamLog:
         found = await self._api.message(STREAM, seq=seq) if seq > 0 else None
         return Position(seq, found.headers.get(MESSAGE_ID, "")) if found else None
 
+    async def next_entry(self, after: int, instance: str | None = None) -> Entry | None:
+        """See `Log.next_entry`."""
+        pattern = EVERYTHING if instance is None else events_of(instance)
+        found = await self._api.message(STREAM, seq=after + 1, next_by_subj=pattern)
+        return Entry(found.seq, found.subject, found.data) if found else None
+
     async def info(self) -> LogInfo:
         """See `Log.info`."""
         info = await self._api.stream_info(STREAM)

@@ -27,6 +27,8 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
+block = App(name="block", help="One block: where it is, and its whole life.")
+request = App(name="request", help="One request: its story.")
 trace = App(name="trace", help="Request traces: recorded ones, and generated ones of the same shape.")
 
 app.command(
@@ -46,6 +48,18 @@ app.command(
 app.command(
     "kvbm_nats.cli.what_if:what_if", name="what-if", help="Recorded requests under other plans: hits, bytes, picture."
 )
+app.command(
+    "kvbm_nats.cli.why_miss:why_miss_command",
+    name="why-miss",
+    help="Why a request did not find its blocks; with --top, what most requests miss theirs for.",
+)
+app.command(block)
+block.command("kvbm_nats.cli.block:show", name="show", help="Where a block is, and its whole life.")
+app.command(request)
+request.command("kvbm_nats.cli.request:show", name="show", help="What a request asked for, found and moved.")
+app.command("kvbm_nats.cli.state:state", name="state", help="What is in the tiers, now or at any moment.")
+app.command("kvbm_nats.cli.diff:diff", name="diff", help="What came and went between two moments.")
+app.command("kvbm_nats.cli.tail:tail", name="tail", help="The events as they come, a line each.")
 app.command("kvbm_nats.cli.traffic:traffic", name="traffic", help="Play generated traffic against a service.")
 app.command(trace)
 trace.command("kvbm_nats.cli.trace_run:run", name="run", help="Play a trace through an owner or a service.")

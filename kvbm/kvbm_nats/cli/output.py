@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -28,14 +28,35 @@ _PIPE_WIDTH = 10_000
 """Columns of what is no terminal: nothing is folded."""
 
 
-def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a table to stdout: the first column to the left, the others, which are figures, to the right."""
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, text: Collection[str] = ()) -> None:
+    """Write a table to stdout: the first column and those in `text` to the left, the others, which are figures, to the right.
+
+    On a terminal that is too narrow the columns in `text` are folded, and the others only if that is not enough.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
+        is_text = column in text
+        table.add_column(
+            column,
+            justify="left" if is_text or not number else "right",
+            overflow="fold",
+            no_wrap=bool(text) and not is_text,
+        )
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+    console = _console()
+    with console.capture() as captured:
+        console.print(table)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def write_words(text: str, *, style: str = "") -> None:
+    """Write a line to stdout that is folded between words on a terminal."""
+    _console().print(Text(printable(text), style=style), highlight=False)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def with_progress(items: Iterable[Item], what: str) -> Iterator[Item]:

@@ -3,7 +3,17 @@
 `Projector` keeps it at the end of the log, `open_projection` reads it, `verify` checks it against its fold. `docs/projection.md`.
 """
 
-from kvbm_nats.projection.answers import BlockRow, InstanceRow, JournalRow, RequestRow, StayRow, TierRow, TransferRow
+from kvbm_nats.projection.answers import (
+    BlockRow,
+    BranchRow,
+    InstanceRow,
+    JournalRow,
+    KeyRow,
+    RequestRow,
+    StayRow,
+    TierRow,
+    TransferRow,
+)
 from kvbm_nats.projection.errors import (
     ProjectionConflict,
     ProjectionError,
@@ -18,8 +28,10 @@ from kvbm_nats.projection.verify import Verification, verify
 __all__ = [
     "JOURNAL_LIMIT",
     "BlockRow",
+    "BranchRow",
     "InstanceRow",
     "JournalRow",
+    "KeyRow",
     "Projection",
     "ProjectionConflict",
     "ProjectionError",

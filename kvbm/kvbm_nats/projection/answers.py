@@ -58,6 +58,36 @@ class BlockRow(Struct, frozen=True):
     seq: int
 
 
+ARRIVALS = (None, "Registered", "OffloadCompleted", "OnboardCompleted")
+"""Types of events that register a key; None is a block that came with a snapshot."""
+
+
+class KeyRow(Struct, frozen=True):
+    """An event that names a key, and the place that it is about.
+
+    :ivar seq: of the event in the log; of the snapshot, for a block that came with one
+    :ivar type: `Registered`, or `…Started`, `…Completed`, `…Failed` of a transfer that brings it; None with a snapshot
+    :ivar gone_seq: the first event after it that took the slot's block away, or the tier's; None while none did
+    """
+
+    key: str
+    seq: int
+    type: str | None
+    instance: str
+    tier: TierName
+    slot: int
+    gone_seq: int | None
+
+    @property
+    def is_arrival(self) -> bool:
+        """Whether the key could be matched there from this event on."""
+        return self.type in ARRIVALS
+
+    def has_at(self, seq: int) -> bool:
+        """Whether the key could be matched there after the entry at `seq`, by this arrival."""
+        return self.is_arrival and self.seq <= seq and (self.gone_seq is None or self.gone_seq > seq)
+
+
 class StayRow(Struct, frozen=True):
     """A key's stay in a slot: from the event that brought it to the one that ended it, None while it is there."""
 
@@ -98,6 +128,7 @@ class JournalRow(Struct, frozen=True):
     """An entry of the log. `applied_seq` is None where no reader may apply it, or it waits for an earlier one.
 
     :ivar blocks: slots that the event names; found blocks of a look-up
+    :ivar seen: of an eviction where the tier below takes blocks by it: how often each had been seen, a byte a block
     :ivar body: the event as JSON
     """
 
@@ -108,12 +139,22 @@ class JournalRow(Struct, frozen=True):
     n: int
     at_us: int
     type: str
-    tier: str | None
+    tier: TierName | None
     request: str | None
     transfer: str | None
     blocks: int
     reason: str | None
+    seen: bytes | None
     body: str
+
+
+class BranchRow(Struct, frozen=True):
+    """An event that registered blocks right behind `parent`, or at a prompt's start, where that is empty."""
+
+    parent: str
+    seq: int
+    instance: str
+    request: str
 
 
 def select_of(table: Table, name: str | None, *, without: str = "") -> Select[Any]:

@@ -11,7 +11,7 @@ from kvbm_nats.projection.pieces import KEY_BYTES, Named
 from kvbm_nats.projection.schema import journal
 
 Row = tuple[Any, ...]
-_TYPE, _BLOCKS = (journal.columns.keys().index(name) for name in ("type", "blocks"))
+_TYPE, BLOCKS = (journal.columns.keys().index(name) for name in ("type", "blocks"))
 Range = tuple[int, int]
 """First and last number of a block."""
 
@@ -34,6 +34,17 @@ class Condemn(NamedTuple):
     ranges: list[Range]
 
 
+class Context(NamedTuple):
+    """What the journal's row of an event says that only the state knew when it took the event.
+
+    :ivar request: whom its transfer was for
+    :ivar seen: how often each of its blocks had been seen, a byte a block
+    """
+
+    request: str | None = None
+    seen: bytes | None = None
+
+
 class Changes:
     """The rows of one transaction: `Fold.take` gathers them, `Fold.settle` completes them.
 
@@ -42,10 +53,12 @@ class Changes:
     :ivar is_torn: an entry was taken in part: nothing of this may be written
     :ivar must_prove: an epoch began, or one that never began goes on: the log may not be the one that was read before
     :ivar journal: a row an entry
-    :ivar applied: (sequence of the entry that brought the turn, own sequence) of early entries whose turn has come
+    :ivar applied: (sequence of the entry that brought the turn, `request`, `seen`, own sequence) of early entries whose
+        turn has come
     :ivar blocks: what happens to `block`, in order
     :ivar keys: what is added to `key_entry`
     :ivar departures: rows of `departure`, without their segment
+    :ivar snapshots: rows of `snapshot`
     :ivar touched: instances with an applied event
     :ivar reopened: those among them that began an epoch, and so may have lost tiers
     :ivar touched_requests, touched_transfers: (instance, name), to see at the end what became of them
@@ -59,10 +72,11 @@ class Changes:
         self.is_torn = self.must_prove = False
         self.size_bytes = 0
         self.journal: list[Row] = []
-        self.applied: list[tuple[int, int]] = []
+        self.applied: list[tuple[int, str | None, bytes | None, int]] = []
         self.blocks: list[Put | Drop | Condemn] = []
         self.keys: list[Named] = []
         self.departures: list[tuple[int, int, int]] = []
+        self.snapshots: list[Row] = []
         self.touched: set[str] = set()
         self.reopened: set[str] = set()
         self.touched_requests: set[tuple[str, str]] = set()
@@ -84,7 +98,7 @@ class Changes:
     @property
     def block_events(self) -> int:
         """Slots that its events name."""
-        return sum([row[_BLOCKS] for row in self.journal if row[_TYPE] != "Matched"])
+        return sum([row[BLOCKS] for row in self.journal if row[_TYPE] != "Matched"])
 
     def put(self, blocks: Named) -> None:
         """Add registered blocks."""

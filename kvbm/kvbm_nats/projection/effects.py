@@ -20,23 +20,25 @@ from kvbm_events.schema import (
     to_runs,
     to_slots,
 )
-from kvbm_nats.projection.changes import Changes, Range
+from kvbm_nats.projection.changes import Changes, Context, Range
 from kvbm_nats.projection.pieces import Named, pieces_of_runs, pieces_of_slots
 from kvbm_nats.projection.rows import Followed
-from kvbm_nats.projection.schema import SLOTS_MAX, block_id
-from kvbm_statemachine import SlotState, evolve
+from kvbm_nats.projection.schema import DEPARTURE_SIZE, SLOTS_MAX, block_id
+from kvbm_statemachine import SlotState, State, evolve
 from kvbm_statemachine.transfers import Transfer
 
 
-def apply_event(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> None:
+def apply_event(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> Context:
     """Evolve the instance's state by its next event and note what that changed. `seq` is the event's own entry.
+
+    Returns what the journal's row of the event says beside the event.
 
     Raises:
         IllegalTransition: the event is not legal here; neither the state nor `changes` was touched.
     """
     if isinstance(event, Opened):
         _open(here, seq, event, changes)
-        return
+        return Context()
     transfer = here.state.transfers.get(getattr(event, "transfer", ""))
     evolve(here.state, event)
     match event:
@@ -55,6 +57,16 @@ def apply_event(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> 
     if here.condemned:
         _sweep(here, changes)
     _touch(here, event, transfer, changes)
+    return _context(here.state, event, transfer)
+
+
+def _context(state: State, event: AnyEvent, transfer: Transfer | None) -> Context:
+    """What the state adds to an event that it took last: a slot keeps its count until another block comes."""
+    seen: bytes | None = None
+    if isinstance(event, Evicted) and event.tier in state.selecting:
+        counts = state.tiers[event.tier].seen
+        seen = b"".join([counts[first : first + count] for first, count in event.slots])
+    return Context((transfer.request or None) if transfer else None, seen)
 
 
 def _touch(here: Followed, event: AnyEvent, transfer: Transfer | None, changes: Changes) -> None:
@@ -92,7 +104,8 @@ def _arrived(here: Followed, seq: int, event: Registered | TransferCompleted, ke
 
 def _evicted(here: Followed, seq: int, event: Evicted, changes: Changes) -> None:
     base, states = block_id(here.id, event.tier, 0), here.state.tiers[event.tier].slots.states
-    changes.departures += [(base + first, seq, count) for first, count in event.slots]
+    for first, count in event.slots:
+        _depart(base + first, count, seq, changes)
     ends = [(first, first + count) for first, count in event.slots]
     if not any(states.count(SlotState.CONDEMNED, first, end) for first, end in ends):
         changes.drop([(base + first, base + end - 1) for first, end in ends])
@@ -102,6 +115,15 @@ def _evicted(here: Followed, seq: int, event: Evicted, changes: Changes) -> None
     changes.condemn(_ranges(base, condemned))
     changes.drop(_ranges(base, [slot for slot in slots if states[slot] != SlotState.CONDEMNED]))
     here.condemned.setdefault(event.tier, set()).update(condemned)
+
+
+def _depart(first: int, count: int, seq: int, changes: Changes) -> None:
+    """Note that neighbours lost their keys, in pieces that end at multiples of `DEPARTURE_SIZE`."""
+    end = first + count
+    while first < end:
+        stop = min(end, first - first % DEPARTURE_SIZE + DEPARTURE_SIZE)
+        changes.departures.append((first, seq, stop - first))
+        first = stop
 
 
 def _open(here: Followed, seq: int, event: Opened, changes: Changes) -> None:

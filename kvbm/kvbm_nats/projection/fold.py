@@ -10,12 +10,13 @@ from kvbm_events.schema import TIERS, AnyEvent, Opened
 from kvbm_events.sequencer import Sequencer
 from kvbm_events.subjects import instance_of, message_id
 from kvbm_nats.projection import rows
-from kvbm_nats.projection.changes import Changes
+from kvbm_nats.projection.changes import BLOCKS, Changes, Context
 from kvbm_nats.projection.effects import apply_event
 from kvbm_nats.projection.journal_row import journal_row
 from kvbm_nats.projection.pieces import Named, pieces_of_slots
 from kvbm_nats.projection.rows import Followed
 from kvbm_nats.projection.schema import block_id
+from kvbm_nats.projection.snapshots import EVENT_WEIGHT, is_due, snapshot_row
 from kvbm_statemachine import State
 
 SEED_BLOCKS = 65_536
@@ -64,6 +65,7 @@ class Fold:
                 keys = bytes.fromhex("".join([key_at[slot] for slot in slots]))
                 changes.put(Named(seq, pieces_of_slots(base, slots, range(len(slots))), keys))
             changes.condemn([(base + slot, base + slot) for slot in sorted(here.condemned.get(tier.name, ()))])
+        changes.snapshots.append(snapshot_row(here))  # the journal has nothing before it
         changes.touched.add(name)
         changes.touched_requests.update((name, request) for request in state.requests)
         changes.touched_transfers.update((name, transfer) for transfer in state.transfers)
@@ -79,12 +81,15 @@ class Fold:
         here = self._followed.get(name) or self._begin(name)
         ready = self._sequencer.feed(entry)
         event = ready[0].event if ready else decode(entry.data)
+        contexts: list[Context] = []
         for ordered in ready:
-            self._apply(here, entry.seq, ordered.event, changes)
+            contexts.append(self._apply(here, entry.seq, ordered.event, changes))
             changes.is_torn = True
         if not ready:
             self._pass_over(here, entry.seq, event, changes)
-        changes.add_entry(journal_row(entry, here.id, event, entry.seq if ready else None))
+        row = journal_row(entry, here.id, event, entry.seq if ready else None, contexts[0] if contexts else Context())
+        here.weight += EVENT_WEIGHT + row[BLOCKS]
+        changes.add_entry(row)
         changes.last = entry.seq, name, event
 
     def settle(self, changes: Changes) -> None:
@@ -98,6 +103,9 @@ class Fold:
             here = followed[name]
             upserts.setdefault("instance", []).append(rows.instance_row(here))
             upserts.setdefault("tier", []).extend(rows.tier_row(here, tier) for tier in here.state.tiers.values())
+            if is_due(here):
+                changes.snapshots.append(snapshot_row(here))
+                here.weight = 0
         for name in changes.reopened:
             here = followed[name]
             deletes.setdefault("tier", []).extend((here.id, tier) for tier in TIERS if tier not in here.state.tiers)
@@ -118,15 +126,17 @@ class Fold:
         return self.restore(self._next_id, name, State(), ())
 
     @staticmethod
-    def _apply(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> None:
+    def _apply(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> Context:
         own_seq = here.early.pop((event.epoch, event.n), seq) if here.early else seq
         if type(event) is Opened:
             changes.must_prove |= here.state.epoch > 0
             here.early.clear()
-        apply_event(here, own_seq, event, changes)
+        own_request = getattr(event, "request", None)
+        context = apply_event(here, own_seq, event, changes)
         here.seq, here.at_us = seq, event.at_us
         if own_seq != seq:
-            changes.applied.append((seq, own_seq))
+            changes.applied.append((seq, own_request or context.request, context.seen, own_seq))
+        return context
 
     @staticmethod
     def _pass_over(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from kvbm_events.log import Entry
 from kvbm_events.schema import (
+    KEY_DIGITS,
     Allocated,
     AnyEvent,
     Attached,
@@ -26,13 +27,13 @@ from kvbm_events.schema import (
     TransferStarted,
     total,
 )
-from kvbm_nats.projection.changes import Row
+from kvbm_nats.projection.changes import Context, Row
 
 Columns = tuple[str | None, str | None, str | None, int, str | None, str | None]
 """Tier, request, transfer, blocks, reason, parent."""
 
 
-def journal_row(entry: Entry, instance_id: int, event: AnyEvent, applied_seq: int | None) -> Row:
+def journal_row(entry: Entry, instance_id: int, event: AnyEvent, applied_seq: int | None, context: Context) -> Row:
     """A row of `journal`."""
     seq, _, data = entry
     kind = type(event)
@@ -46,11 +47,12 @@ def journal_row(entry: Entry, instance_id: int, event: AnyEvent, applied_seq: in
         event.at_us,
         kind.__name__,
         tier,
-        request,
+        request or context.request,
         transfer,
         blocks,
         reason,
-        bytes.fromhex(parent) if parent else None,
+        context.seen,
+        bytes.fromhex(parent) if parent is not None else None,
         data.decode(),
     )
 
@@ -61,6 +63,15 @@ def _found(event: Matched) -> Columns:
 
 def _released(event: Released) -> Columns:
     return event.tier or None, event.request, None, total(event.slots), event.reason, None
+
+
+def _registered(event: Registered) -> Columns:
+    """Its parent is the key before the first that is new: that is where the request went another way than others."""
+    known = [at for at, _ in event.existing]
+    start = next((place for place, at in enumerate(known) if at != place), len(known))
+    keys = event.keys
+    parent = keys[(start - 1) * KEY_DIGITS : start * KEY_DIGITS] if start else event.parent
+    return event.tier, event.request, None, total(event.slots), None, parent
 
 
 def _started(event: TransferStarted) -> Columns:
@@ -79,7 +90,7 @@ _COLUMNS: dict[type[AnyEvent], Callable[[Any], Columns]] = {
     Opened: lambda _: (None, None, None, 0, None, None),
     Attached: lambda _: (None, None, None, 0, None, None),
     Allocated: lambda event: (event.tier, event.request, None, total(event.slots), None, None),
-    Registered: lambda event: (event.tier, event.request, None, total(event.slots), None, event.parent),
+    Registered: _registered,
     Matched: _found,
     Released: _released,
     OffloadStarted: _started,

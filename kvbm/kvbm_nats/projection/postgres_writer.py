@@ -18,6 +18,7 @@ from kvbm_nats.projection.schema import (
     journal,
     key_entry,
     request,
+    snapshot,
     tier,
     transfer,
 )
@@ -47,10 +48,15 @@ _PUT = _upsert(block)
 _DROP = _text(delete(block).where(_IN_RANGE))
 _CONDEMN = _text(update(block).values(state=bindparam("at")).where(_IN_RANGE))
 _JOURNAL = _text(insert(journal))
-_APPLIED = _text(update(journal).where(journal.c.seq == bindparam("own_seq")).values(applied_seq=bindparam("at")))
+_APPLIED = _text(
+    update(journal)
+    .where(journal.c.seq == bindparam("own_seq"))
+    .values(applied_seq=bindparam("at"), request=bindparam("whose"), seen=bindparam("how_often"))
+)
 _ADD_KEY = _text(insert(key_entry))
 _ADD_DEPARTURE = _text(insert(departure))
 _SEGMENT = _upsert(segment_table)
+_SNAPSHOT = _upsert(snapshot)
 _CHECKPOINT = _text(update(checkpoint).values(seq=bindparam("at"), message_id=bindparam("id")))
 _TABLES = (instance, tier, request, transfer)
 _UPSERT = {table.name: _upsert(table) for table in _TABLES}
@@ -81,6 +87,7 @@ class PostgresWriter:
                 await _many(connection, _DELETE[name], gone)
             for name, rows in changes.upserts.items():
                 await _many(connection, _UPSERT[name], rows)
+            await _many(connection, _SNAPSHOT, changes.snapshots)
             await _many(connection, _JOURNAL, changes.journal)
             await _many(connection, _APPLIED, changes.applied)
             for change in changes.blocks:

@@ -23,13 +23,14 @@ class Followed:
     :ivar seq, at_us: of its last applied event
     :ivar early: by epoch and n, the sequence of each event that waits for its turn
     :ivar condemned: by tier, its condemned slots: they become free without an event that names them
+    :ivar weight: how much was folded since its last snapshot in the projection
     """
 
-    __slots__ = ("at_us", "condemned", "early", "id", "name", "seq", "state")
+    __slots__ = ("at_us", "condemned", "early", "id", "name", "seq", "state", "weight")
 
     def __init__(self, instance_id: int, name: str, state: State) -> None:
         self.id, self.name, self.state = instance_id, name, state
-        self.seq = self.at_us = 0
+        self.seq = self.at_us = self.weight = 0
         self.early: dict[tuple[int, int], int] = {}
         self.condemned: dict[TierName, set[int]] = {}
         for tier in state.tiers.values():

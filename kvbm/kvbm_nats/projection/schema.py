@@ -1,7 +1,8 @@
 """The tables of a projection, for every dialect.
 
 Two layers. `journal` is the log, a row an event, in the order of the log, with two indexes of what its events name:
-`key_entry` by key, `departure` by slot. The others are the state that the applied events add up to at `checkpoint`.
+`key_entry` by key, `departure` by slot, and with `snapshot`, from which the state of any moment is folded. The others are
+the state that the applied events add up to at `checkpoint`.
 
 Rules
 1. A block's row exists while its key does: free slots have none, and allocated or quarantined ones are told by the
@@ -35,6 +36,8 @@ VERSION = f"2.{SNAPSHOT_VERSION}"
 """The version of these tables, and that of what `evolve` makes of an event."""
 SEGMENT_ROWS = 32_768
 """Rows of `key_entry` that a segment has at most, unless one transaction alone has more."""
+DEPARTURE_SIZE = 32
+"""Blocks of a `departure` at most, none of them across a multiple of it: so those of a slot are found among few."""
 SLOT_BITS = 26
 SLOTS_MAX = 1 << SLOT_BITS
 
@@ -73,11 +76,14 @@ journal = Table(
     Column("at_us", BigInteger, nullable=False),
     Column("type", Text, nullable=False),
     Column("tier", Text),
+    # Of an event that ends a transfer, whom that was for.
     Column("request", Text),
     Column("transfer", Text),
     Column("blocks", Integer, nullable=False),
     Column("reason", Text),
-    # The key before the first one in the body: siblings have one parent.
+    # Of an eviction where the tier below takes blocks by it: how often each had been seen, a byte a block.
+    Column("seen", LargeBinary),
+    # The key before the first one that the event registers or moves, empty before a prefix's start: siblings have one parent.
     Column("parent", LargeBinary),
     Column("body", Text, nullable=False),
 )
@@ -141,11 +147,21 @@ departure = Table(
     "departure",
     metadata,
     Column("segment", Integer, primary_key=True, autoincrement=False),
-    # Neighbours that lost their keys: the number of the first, and how many; `SLOTS_MAX` for a tier that was reset.
+    # Neighbours that lost their keys: the number of the first, and how many, up to `DEPARTURE_SIZE`; or `SLOTS_MAX`, for a
+    # tier that was reset.
     Column("first", BigInteger, primary_key=True, autoincrement=False),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("size", Integer, nullable=False),
     sqlite_with_rowid=False,
+)
+
+snapshot = Table(
+    "snapshot",
+    metadata,
+    Column("instance_id", ForeignKey("instance.id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    # The state after the instance's last event up to `seq`: zlib of the state machine's own bytes.
+    Column("state", LargeBinary, nullable=False),
 )
 
 request = Table(

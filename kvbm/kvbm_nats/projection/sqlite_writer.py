@@ -17,7 +17,7 @@ from sqlalchemy.sql import ClauseElement
 from kvbm_events.schema import MAX_BLOCKS
 from kvbm_nats.projection.changes import Changes, Condemn, Drop, Put
 from kvbm_nats.projection.pieces import KEY_BYTES, Named
-from kvbm_nats.projection.schema import checkpoint, instance, journal, request, tier, transfer
+from kvbm_nats.projection.schema import checkpoint, instance, journal, request, snapshot, tier, transfer
 from kvbm_nats.projection.segments import Segment
 
 _DIALECT = sqlite.dialect()
@@ -64,7 +64,12 @@ def _delete(table: Table) -> str:
 
 
 _JOURNAL = _text(insert(journal))
-_APPLIED = _text(update(journal).where(journal.c.seq == bindparam("own_seq")).values(applied_seq=bindparam("at")))
+_APPLIED = _text(
+    update(journal)
+    .where(journal.c.seq == bindparam("own_seq"))
+    .values(applied_seq=bindparam("at"), request=bindparam("whose"), seen=bindparam("how_often"))
+)
+_SNAPSHOT = _upsert(snapshot)
 _CHECKPOINT = _text(update(checkpoint).values(seq=bindparam("at"), message_id=bindparam("id")))
 _TABLES = (instance, tier, request, transfer)
 _UPSERT = {table.name: _upsert(table) for table in _TABLES}
@@ -116,6 +121,7 @@ class SqliteWriter:
             db.executemany(_DELETE[name], gone)
         for name, rows in changes.upserts.items():
             db.executemany(_UPSERT[name], rows)
+        db.executemany(_SNAPSHOT, changes.snapshots)
         db.executemany(_JOURNAL, changes.journal)
         db.executemany(_APPLIED, changes.applied)
 

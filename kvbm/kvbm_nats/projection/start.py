@@ -17,6 +17,7 @@ from kvbm_nats.projection.contents import opened, read_early
 from kvbm_nats.projection.errors import RebuildNeeded
 from kvbm_nats.projection.fold import Fold
 from kvbm_nats.projection.schema import VERSION, instance
+from kvbm_nats.projection.snapshots import read_weight
 from kvbm_nats.recovery import recover
 from kvbm_statemachine import State, digest_of, from_bytes
 
@@ -59,6 +60,7 @@ async def resume(log: Log, backend: Backend, store: Store) -> Fold:
             early = await read_early(connection, row)
             here = fold.restore(row.id, row.name, await _state_of(log, row, store.position.seq), early)
             here.seq, here.at_us = row.seq, row.at_us
+            here.weight = await read_weight(connection, row.id)
     return fold
 
 

@@ -1,28 +1,31 @@
-"""Where a key is, and was, from when to when: the look-ups that `key_entry` and `departure` are laid out for."""
+"""Where keys are, and were, from when to when: the look-ups that `key_entry` and `departure` are laid out for.
+
+Every read takes many keys at once: a look-up of a key visits every segment, whichever way it is asked.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, ScalarSelect, and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kvbm_events.schema import MAX_BLOCKS
-from kvbm_nats.projection.answers import BlockRow, StayRow, to_block
+from kvbm_events.schema import KEY_DIGITS
+from kvbm_nats.projection.answers import BlockRow, KeyRow, to_block
 from kvbm_nats.projection.contents import read_ids
-from kvbm_nats.projection.schema import block, departure, journal, key_entry, place_of, segment
-from kvbm_statemachine import SlotState
+from kvbm_nats.projection.schema import (
+    DEPARTURE_SIZE,
+    SLOTS_MAX,
+    block,
+    departure,
+    journal,
+    key_entry,
+    place_of,
+    segment,
+)
 
-_ARRIVALS = ("Registered", "OffloadCompleted", "OnboardCompleted")
-
-
-class _Arrival(NamedTuple):
-    """An event that brought the key to a block, and the same sequence again if it is there still."""
-
-    segment: int
-    seq: int
-    block: int
-    here: int | None
+KEYS_AT_ONCE = 256
+"""Keys that one statement asks for."""
 
 
 async def read_blocks(connection: AsyncConnection, key: bytes) -> list[BlockRow]:
@@ -32,57 +35,68 @@ async def read_blocks(connection: AsyncConnection, key: bytes) -> list[BlockRow]
         .distinct()
         .select_from(key_entry)
         .join(block, and_(block.c.id == key_entry.c.block, block.c.key == key))
-        .where(_has(key))
+        .where(_are([key]))
         .order_by(block.c.id)
     )
     names = await read_ids(connection)
     return [to_block(row, names) for row in await connection.execute(wanted)]
 
 
-async def read_stays(connection: AsyncConnection, key: bytes) -> list[StayRow]:
-    """Every stay of the key, in any instance and tier, the first one first."""
-    entry = key_entry.c
-    is_here = and_(block.c.id == entry.block, block.c.seq == entry.seq, block.c.state == int(SlotState.REGISTERED))
-    arrivals = await connection.execute(
-        select(entry.segment, entry.seq, entry.block, block.c.seq.label("here"))
-        .select_from(key_entry)
-        .outerjoin(journal, journal.c.seq == entry.seq)
-        .outerjoin(block, is_here)
-        # A block that came with a snapshot has no event of its own.
-        .where(_has(key), or_(journal.c.type.is_(None), journal.c.type.in_(_ARRIVALS)))
-        .order_by(entry.seq)
-    )
+async def read_key_rows(connection: AsyncConnection, keys: Sequence[bytes]) -> list[KeyRow]:
+    """Every event that names one of the keys, in the order of the log. A key that was asked for in vain is not named."""
     names = await read_ids(connection)
-    return [await _stay(connection, _Arrival(*row), names) for row in arrivals.all()]
+    found: list[KeyRow] = []
+    entry = key_entry.c
+    for at in range(0, len(keys), KEYS_AT_ONCE):
+        wanted = (
+            select(entry.key, entry.seq, journal.c.type, entry.block, _left().label("left"), _reset().label("reset"))
+            .select_from(key_entry)
+            .outerjoin(journal, journal.c.seq == entry.seq)
+            .where(_are(keys[at : at + KEYS_AT_ONCE]))
+        )
+        for row in await connection.execute(wanted):
+            instance_id, tier, slot = place_of(row.block)
+            gone = min((seq for seq in (row.left, row.reset) if seq is not None), default=None)
+            found.append(KeyRow(row.key.hex(), row.seq, row.type, names[instance_id], tier, slot, gone))
+    return sorted(found, key=lambda row: row.seq)
 
 
-def _has(key: bytes) -> ColumnElement[bool]:
-    """The entries of a key: one look-up in each segment."""
-    return and_(key_entry.c.segment.in_(select(segment.c.id)), key_entry.c.key == key)
-
-
-async def _stay(connection: AsyncConnection, arrival: _Arrival, names: dict[int, str]) -> StayRow:
-    instance_id, tier, slot = place_of(arrival.block)
-    to_seq = None
-    if arrival.here is None:
-        first = departure.c.first
-        low = arrival.block - min(slot, MAX_BLOCKS - 1)  # no event names more blocks
-        left = await _departure(connection, arrival, first.between(low, arrival.block))
-        reset = await _departure(connection, arrival, first == arrival.block - slot)
-        to_seq = min((seq for seq in (left, reset) if seq is not None), default=None)
-    return StayRow(names[instance_id], tier, slot, arrival.seq, to_seq)
-
-
-async def _departure(connection: AsyncConnection, arrival: _Arrival, where: ColumnElement[bool]) -> int | None:
-    """The first departure that covers the block after it arrived. Later segments have later departures."""
-    column = departure.c
-    since = select(segment.c.id).where(segment.c.id >= arrival.segment)
+async def read_keys(connection: AsyncConnection, prefix: str, limit: int) -> list[str]:
+    """The first keys that begin with these hex digits."""
+    low, high = (bytes.fromhex(prefix.ljust(KEY_DIGITS, digit)) for digit in "0f")
     wanted = (
-        select(column.seq)
-        .where(column.segment.in_(since), where)
-        .where(column.first + column.size > arrival.block, column.seq > arrival.seq)
-        .order_by(column.segment, column.seq)
-        .limit(1)
+        select(key_entry.c.key)
+        .distinct()
+        .where(key_entry.c.segment.in_(select(segment.c.id)), key_entry.c.key.between(low, high))
+        .order_by(key_entry.c.key)
+        .limit(limit)
     )
-    found: int | None = await connection.scalar(wanted)
-    return found
+    return [row.key.hex() for row in await connection.execute(wanted)]
+
+
+def _are(keys: Sequence[bytes]) -> ColumnElement[bool]:
+    """The entries of these keys: a look-up of each in each segment."""
+    return and_(key_entry.c.segment.in_(select(segment.c.id)), key_entry.c.key.in_(keys))
+
+
+def _left() -> ScalarSelect[int]:
+    """The first departure of the entry's slot after it."""
+    return _departure(departure.c.first.between(_floor(DEPARTURE_SIZE), key_entry.c.block))
+
+
+def _reset() -> ScalarSelect[int]:
+    """The first time after it that the whole tier lost its blocks."""
+    return _departure(departure.c.first == _floor(SLOTS_MAX))
+
+
+def _floor(size: int) -> ColumnElement[int]:
+    return key_entry.c.block - key_entry.c.block % size
+
+
+def _departure(where: ColumnElement[bool]) -> ScalarSelect[int]:
+    """The first departure that covers the block after the entry. Later segments have later ones."""
+    column = departure.c
+    later = select(segment.c.id).where(segment.c.id >= key_entry.c.segment).correlate(key_entry)
+    covers = and_(column.first + column.size > key_entry.c.block, column.seq > key_entry.c.seq)
+    first = select(column.seq).where(column.segment.in_(later), where, covers)
+    return first.order_by(column.segment, column.seq).limit(1).scalar_subquery()

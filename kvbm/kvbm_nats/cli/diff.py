@@ -1,0 +1,122 @@
+"""`kvbm diff`: what came and went between two moments, or what differs between two projections."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kvbm_events.schema.errors import InvalidCommand
+from kvbm_nats.cli.output import write_table, write_words
+from kvbm_nats.cli.source import SourceOptions, opened, seq_of
+from kvbm_nats.cli.text import Json, write_json
+from kvbm_nats.explain import Contents, contents_at, contents_now, difference
+from kvbm_nats.explain.answers import Difference, Slots
+from kvbm_nats.explain.words import blocks
+from kvbm_nats.projection import Projection, open_projection
+
+SHOWN = 10
+"""Keys, requests and transfers that are named to people."""
+Side = Annotated[str, Parameter(allow_leading_hyphen=True)]
+Both = list[tuple[Contents | None, Contents | None]]
+
+
+def diff(a: Side, b: Side, /, *, json: Json = False, source: SourceOptions | None = None) -> bool:
+    """What each tier got and lost between two moments; or what is now in one projection and not in the other.
+
+    Exit code 0: nothing differs. 1: something does.
+
+    Args:
+        a: a moment (a log sequence, 2026-11-24T12:04:31, 12:04:31 or -30s), or a projection (a URL or a file)
+        b: another of the same kind
+        json: one JSON object an instance, for machines
+        source: what is read, where moments are compared
+    """
+    options = source or SourceOptions()
+    kinds = {_is_projection(side) for side in (a, b)}
+    if len(kinds) == 2:  # noqa: PLR2004 - one of each
+        raise InvalidCommand(f"{a} and {b} cannot be compared", why="one is a moment, the other a projection")
+    both = asyncio.run(_of_projections(a, b) if True in kinds else _of_moments(options, a, b))
+    found = [
+        difference(before, after)
+        for before, after in both
+        if options.instance in {None, (after or before or _NOBODY).instance}
+    ]
+    for each in found:
+        if json:
+            write_json(each)
+        else:
+            _tell(each)
+    return all(each.is_equal for each in found)
+
+
+_NOBODY = Contents(instance="", namespace="", epoch=0, n=0, slots={}, blocks={}, requests=[], transfers=[])
+
+
+def _is_projection(side: str) -> bool:
+    return "://" in side or Path(side).exists()
+
+
+async def _of_projections(a: str, b: str) -> Both:
+    async with open_projection(a) as first, open_projection(b) as second:
+        before, after = [{each.instance: each for each in await contents_now(side)} for side in (first, second)]
+    return [(before.get(name), after.get(name)) for name in sorted(before.keys() | after.keys())]
+
+
+async def _of_moments(options: SourceOptions, a: str, b: str) -> Both:
+    async with opened(options) as projection:
+        first, second = await seq_of(projection, a), await seq_of(projection, b)
+        names = [row.name for row in await projection.instances()]
+        both = [(await _at(projection, name, first), await _at(projection, name, second)) for name in names]
+    return [(before, after) for before, after in both if before or after]
+
+
+async def _at(projection: Projection, name: str, seq: int) -> Contents | None:
+    with suppress(InvalidCommand):  # it began later
+        return await contents_at(projection, name, seq)
+    return None
+
+
+def _tell(found: Difference) -> None:
+    way = f"{found.before or 'nothing'} → {found.after or 'nothing'}"
+    if found.is_equal:
+        write_words(f"{found.instance}, {way}: nothing differs", style="bold")
+        return
+    write_words(f"{found.instance}, {way}", style="bold")
+    write_table(
+        ("tier", "capacity", "registered", "arrived", "left", "stayed", "moved"),
+        [
+            (
+                tier.tier,
+                _both(tier.before, tier.after, "capacity"),
+                _both(tier.before, tier.after, "registered"),
+                f"+{tier.arrived:,}",
+                f"-{tier.left:,}",
+                f"{tier.stayed:,}",
+                f"{tier.moved:,}",
+            )
+            for tier in found.tiers
+        ],
+    )
+    for tier in found.tiers:
+        _name(f"+ {tier.tier}", tier.arrived_keys, tier.arrived)
+        _name(f"- {tier.tier}", tier.left_keys, tier.left)
+    _name("+ request", found.requests_opened, len(found.requests_opened))
+    _name("- request", found.requests_over, len(found.requests_over))
+    _name("+ transfer", found.transfers_begun, len(found.transfers_begun))
+    _name("- transfer", found.transfers_over, len(found.transfers_over))
+
+
+def _both(before: Slots | None, after: Slots | None, name: str) -> str:
+    old, new = (f"{getattr(each, name):,}" if each else "none" for each in (before, after))
+    return old if old == new else f"{old} → {new}"
+
+
+def _name(what: str, names: list[str], count: int) -> None:
+    for name in names[:SHOWN]:
+        write_words(f"{what} {name}")
+    if count > SHOWN:
+        write_words(f"{what} … {blocks(count - SHOWN, 'other')} more; --json names them")

@@ -1,0 +1,88 @@
+"""`kvbm state`: what is in the tiers, now or at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from kvbm_events.schema.errors import InvalidCommand
+from kvbm_nats.cli.output import write_table, write_words
+from kvbm_nats.cli.source import MomentOptions, opened, seq_of
+from kvbm_nats.cli.text import Json, write_json
+from kvbm_nats.explain import contents_at
+from kvbm_nats.explain.answers import InstanceState
+from kvbm_nats.explain.words import blocks
+
+NAMED_MAX = 20
+"""Requests and transfers that are named to people."""
+
+
+def state(*, json: Json = False, source: MomentOptions | None = None) -> bool:
+    """Each instance's tiers, open requests and transfers, as its owner had them at a moment.
+
+    Exit code 0: there is one. 1: no instance had begun by then.
+
+    Args:
+        json: one JSON object an instance, for machines
+        source: what is read
+    """
+    found = asyncio.run(_states(source or MomentOptions()))
+    for each in found:
+        if json:
+            write_json(each)
+        else:
+            _tell(each)
+    if not found and not json:
+        write_words("no instance had begun by then")
+    return bool(found)
+
+
+async def _states(options: MomentOptions) -> list[InstanceState]:
+    found: list[InstanceState] = []
+    async with opened(options) as projection:
+        until = await seq_of(projection, options.at)
+        names = [row.name for row in await projection.instances() if options.instance in {None, row.name}]
+        for name in names:
+            with suppress(InvalidCommand):  # it began later
+                contents = await contents_at(projection, name, until)
+                found.append(
+                    InstanceState(
+                        instance=name,
+                        namespace=contents.namespace,
+                        as_of_seq=until,
+                        epoch=contents.epoch,
+                        n=contents.n,
+                        tiers=contents.slots,
+                        requests=contents.requests,
+                        transfers=contents.transfers,
+                        digest=contents.digest,
+                    )
+                )
+    return found
+
+
+def _tell(state: InstanceState) -> None:
+    write_words(
+        f"{state.instance} as of sequence {state.as_of_seq:,}: {state.epoch}.{state.n}, {state.namespace}", style="bold"
+    )
+    write_table(
+        ("tier", "capacity", "free", "allocated", "registered", "closed", "policy"),
+        [
+            (
+                tier,
+                *(f"{each:,}" for each in (slots.capacity, slots.free, slots.allocated, slots.registered)),
+                f"{slots.condemned + slots.quarantined:,}",
+                slots.policy,
+            )
+            for tier, slots in state.tiers.items()
+        ],
+        text=("policy",),
+    )
+    write_words(f"{blocks(len(state.requests), 'open request')}{_named(state.requests)}")
+    write_words(f"{blocks(len(state.transfers), 'open transfer')}{_named(state.transfers)}")
+    write_words(f"digest {state.digest}")
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED_MAX:,} more" if len(names) > NAMED_MAX else ""
+    return f": {', '.join(names[:NAMED_MAX])}{more}" if names else ""

@@ -1,0 +1,168 @@
+"""Why one key was not found by a look-up: the first of these that is true, as things stood just before it.
+
+1. an instance's tier had it: it had not been acknowledged yet, or was behind a block that only a slower tier had
+2. a transfer was bringing it, or another request had looked it up before and registered it later
+3. it was there before: what became of the last tier that had it
+4. it was never there: another instance had it, another namespace has it, or nobody ever stored it.
+
+Everything is read from `Known`, and each step says beforehand what it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from kvbm_events.schema import TIERS, Evicted, Matched, Opened, Registered, TierSpec, unpack_keys
+from kvbm_nats.explain.answers import Cause
+from kvbm_nats.explain.known import Known, Need, Steps
+from kvbm_nats.explain.look_up import LookUp, Told
+from kvbm_nats.projection import KeyRow
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """A cause and what it was found by.
+
+    :ivar row: the stay or transfer of the key that it is about; its end or beginning is `told`
+    :ivar seen: of `not_admitted`: how often it had been seen; `below` is the tier that wants it more often
+    :ivar behind: of `diverged`: where each request that went another way before did so
+    :ivar covers: whether another key of the same look-up was missed for the same cause; None: all that follow were
+    """
+
+    cause: Cause
+    row: KeyRow | None = None
+    told: Told | None = None
+    seen: int = 0
+    below: TierSpec | None = None
+    behind: list[int] = []
+    covers: Callable[[str], bool] | None = None
+
+
+def cause_of(look_up: LookUp, at: int, known: Known) -> Steps[Finding]:
+    """Why `look_up.missed[at]` was not found."""
+    key, seq = look_up.missed[at], look_up.seq
+    yield Need(keys=[key])
+    own = known.rows(key, look_up.instance)
+    if there := [row for row in own if row.has_at(seq)]:
+        return _out_of_reach(look_up, there, known)
+    if found := (yield from _on_its_way(look_up, own, known)):
+        return found
+    if gone := [row for row in own if row.is_arrival and row.seq < seq]:
+        last = max(gone, key=lambda row: (row.gone_seq or 0, row.tier))
+        return (yield from _gone(look_up, last, own, known))
+    return (yield from _never_here(look_up, at, known))
+
+
+def _out_of_reach(look_up: LookUp, there: list[KeyRow], known: Known) -> Finding:
+    """A look-up goes on in the tier where it is, or in a slower one."""
+    reached = TIERS.index(look_up.found[-1].tier) if look_up.found else 0
+    hidden = [row for row in there if TIERS.index(row.tier) >= reached]
+    row = (hidden or there)[0]
+
+    def covers(key: str) -> bool:
+        return any(other.has_at(look_up.seq) for other in known.rows(key, look_up.instance))
+
+    return Finding(cause="in_flight" if hidden else "unreachable", row=row, covers=covers)
+
+
+def _on_its_way(look_up: LookUp, own: list[KeyRow], known: Known) -> Steps[Finding | None]:
+    seq = look_up.seq
+    if coming := next((row for row in own if _is_under_way(row, own, seq)), None):
+        yield Need(events=[coming.seq])
+
+        def is_coming(key: str) -> bool:
+            rows = known.rows(key, look_up.instance)
+            return any(row.seq == coming.seq and _is_under_way(row, rows, seq) for row in rows)
+
+        return Finding(cause="in_flight", row=coming, told=known.event(coming.seq), covers=is_coming)
+    following = next((row for row in own if row.is_arrival and row.seq > seq), None)
+    if following is None or following.type != "Registered":
+        return None
+    yield Need(events=[following.seq])
+    told = known.event(following.seq)
+    if told is None or not isinstance(told.event, Registered) or told.event.request == look_up.request:
+        return None
+    other = told.event.request
+    yield Need(stories=[other])
+    asked = [each.row.seq for each in known.story(other, look_up.instance) if isinstance(each.event, Matched)]
+    before = [each for each in asked if each < following.seq]
+    if not before or before[-1] > seq:
+        return None
+
+    def is_computed(key: str) -> bool:
+        rows = [row for row in known.rows(key, look_up.instance) if row.is_arrival and row.seq > seq]
+        return bool(rows) and rows[0].seq == following.seq
+
+    return Finding(cause="in_flight", row=following, told=told, covers=is_computed)
+
+
+def _is_under_way(row: KeyRow, own: list[KeyRow], seq: int) -> bool:
+    """Whether a transfer that began with this row was bringing the key at `seq`."""
+    if row.type is None or not row.type.endswith("Started") or row.seq > seq or (row.gone_seq or seq + 1) <= seq:
+        return False
+    return not any((other.tier, other.slot) == (row.tier, row.slot) and row.seq < other.seq <= seq for other in own)
+
+
+def _gone(look_up: LookUp, last: KeyRow, own: list[KeyRow], known: Known) -> Steps[Finding]:
+    """It was here, and left its last tier before the look-up."""
+    yield Need(events=[last.gone_seq or 0])
+    told = known.event(last.gone_seq or 0)
+
+    def covers(key: str) -> bool:
+        return any(row.is_arrival and row.seq < look_up.seq for row in known.rows(key, look_up.instance))
+
+    match told.event if told else None:
+        case Opened():
+            names = [known.namespace(look_up.instance, each) for each in (last.seq, look_up.seq)]
+            cause: Cause = "reset" if names[0] == names[1] else "other_namespace"
+            return Finding(cause=cause, row=last, told=told, covers=covers)
+        case Evicted(reason="corrupt"):
+            return Finding(cause="corrupt", row=last, told=told, covers=covers)
+        case Evicted(reason="reset"):
+            return Finding(cause="reset", row=last, told=told, covers=covers)
+        case Evicted(reason="capacity") as evicted if told:
+            seen, below = _not_admitted(last, own, told, evicted, known)
+            cause = "not_admitted" if below else "evicted"
+            return Finding(cause=cause, row=last, told=told, seen=seen, below=below, covers=covers)
+        case _:
+            return Finding(cause="evicted", row=last, told=told, covers=covers)
+
+
+def _not_admitted(
+    last: KeyRow, own: list[KeyRow], told: Told, evicted: Evicted, known: Known
+) -> tuple[int, TierSpec | None]:
+    """The tier below that never took it in because it was not seen often enough, and how often it was."""
+    opened = known.opened(last.instance, told.row.seq)
+    below = next((spec for spec in opened.tiers if spec.tier > last.tier), None) if opened else None
+    if not below or below.admission != "selective" or below.control == "observed" or not told.row.seen:
+        return 0, None
+    seen = told.row.seen[unpack_keys(evicted.keys).index(last.key)]
+    was_below = any(
+        row.tier == below.tier and row.seq < told.row.seq and (row.gone_seq or last.seq + 1) > last.seq for row in own
+    )
+    return seen, None if was_below or seen >= below.seen_min else below
+
+
+def _never_here(look_up: LookUp, at: int, known: Known) -> Steps[Finding]:
+    key, seq = look_up.missed[at], look_up.seq
+    namespace = known.namespace(look_up.instance, seq)
+    others = [row for row in known.rows(key) if row.instance != look_up.instance and row.is_arrival and row.seq < seq]
+    for row in others:
+        if row.has_at(seq) and known.namespace(row.instance, seq) == namespace:
+            return Finding(cause="other_instance", row=row, covers=_is_in(row.instance, look_up, known))
+    for row in others:
+        if known.namespace(row.instance, row.seq) != namespace:
+            return Finding(cause="other_namespace", row=row, covers=_was_in(row.instance, look_up, known))
+    parent = look_up.before(at)
+    yield Need(behind=[parent])
+    behind = known.behind(parent, look_up.instance, seq)
+    return Finding(cause="diverged" if behind else "new", behind=behind)
+
+
+def _is_in(instance: str, look_up: LookUp, known: Known) -> Callable[[str], bool]:
+    return lambda key: any(row.has_at(look_up.seq) for row in known.rows(key, instance))
+
+
+def _was_in(instance: str, look_up: LookUp, known: Known) -> Callable[[str], bool]:
+    return lambda key: any(row.is_arrival and row.seq < look_up.seq for row in known.rows(key, instance))

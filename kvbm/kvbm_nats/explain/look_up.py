@@ -1,0 +1,62 @@
+"""A recorded look-up: what was asked for, found and missed."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from kvbm_events.codec import decode
+from kvbm_events.schema import ROOT, AnyEvent, Found, Matched, unpack_keys
+from kvbm_nats.projection import JournalRow
+
+
+class Told(Struct, frozen=True):
+    """An entry of the journal with its event."""
+
+    row: JournalRow
+    event: AnyEvent
+
+    @classmethod
+    def of(cls, row: JournalRow) -> Told:
+        """The row and what its body says."""
+        return cls(row, decode(row.body.encode()))
+
+
+class LookUp(Struct, frozen=True):
+    """One `Matched`.
+
+    :ivar missed: the keys of the tail that was not found, as far as the event names them; `unnamed` counts the others
+    """
+
+    instance: str
+    request: str
+    seq: int
+    at_us: int
+    asked: int
+    found: list[Found]
+    missed: list[str]
+    unnamed: int
+
+    @classmethod
+    def of(cls, row: JournalRow) -> LookUp | None:
+        """The look-up in a row of the journal; None where it is another event."""
+        event = decode(row.body.encode())
+        if not isinstance(event, Matched):
+            return None
+        missed = unpack_keys(event.missed)
+        return cls(row.instance, event.request, row.seq, row.at_us, event.asked, event.found, missed, event.unnamed)
+
+    @property
+    def found_blocks(self) -> int:
+        """Blocks found in all tiers; the first missed one stands at this place of the prompt."""
+        return sum(part.blocks for part in self.found)
+
+    @property
+    def is_found_below(self) -> bool:
+        """Whether something was found in a tier that it must come up from."""
+        return any(part.tier != "g1" for part in self.found)
+
+    def before(self, at: int) -> str:
+        """The key before `missed[at]`; `ROOT` at the prompt's start."""
+        if at:
+            return self.missed[at - 1]
+        return self.found[-1].last if self.found else ROOT

@@ -1,0 +1,146 @@
+"""A run of blocks that a look-up missed for one cause: how long it is, and how it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from msgspec import structs
+
+from kvbm_events.schema import Evicted, OnboardFailed, OnboardStarted, to_slots, unpack_keys
+from kvbm_nats.explain.answers import Loss
+from kvbm_nats.explain.cause import Finding, cause_of
+from kvbm_nats.explain.known import Known, Need, Steps
+from kvbm_nats.explain.look_up import LookUp, Told
+from kvbm_nats.explain.said import say
+from kvbm_nats.explain.words import blocks, tokens_of
+from kvbm_tiers import CORRUPT
+
+LOSSES_MAX = 8
+"""Runs of one look-up that are told apart; what comes after them counts to the last."""
+
+
+class Traced(NamedTuple):
+    """A loss and what it was found by; None where the look-up found its blocks, and they did not come up."""
+
+    loss: Loss
+    finding: Finding | None
+
+
+def losses_of(look_up: LookUp, known: Known) -> Steps[list[Traced]]:
+    """Everything that the look-up did not get, in the order of the prompt."""
+    losses = [Traced(loss, None) for loss in (yield from _failed_loads(look_up, known))]
+    at = 0
+    while at < len(look_up.missed):
+        finding = yield from cause_of(look_up, at, known)
+        size = len(look_up.missed) - at
+        if finding.covers and len(losses) < LOSSES_MAX:
+            size = yield from _run(look_up.missed[at:], finding.covers)
+        if at + size == len(look_up.missed):
+            size += look_up.unnamed
+        loss = _loss(look_up, at, size, finding, known)
+        _add(losses, Traced(loss, finding))
+        at += size
+    return losses
+
+
+def _add(losses: list[Traced], new: Traced) -> None:
+    """What one request was computing may have come in several events: it is one loss."""
+    last, loss = losses[-1].loss if losses else None, new.loss
+    if last and last.cause == loss.cause == "in_flight" and last.by == loss.by:
+        tokens = None if last.tokens is None or loss.tokens is None else last.tokens + loss.tokens
+        losses[-1] = Traced(structs.replace(last, blocks=last.blocks + loss.blocks, tokens=tokens), losses[-1].finding)
+    else:
+        losses.append(new)
+
+
+def _run(keys: list[str], covers: Callable[[str], bool]) -> Steps[int]:
+    """How many of the keys the cause covers: the first ones, so it is found by bisection."""
+    low, high = 1, len(keys)
+    while low < high:
+        middle = (low + high) // 2
+        yield Need(keys=[keys[middle]])
+        if covers(keys[middle]):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _failed_loads(look_up: LookUp, known: Known) -> Steps[list[Loss]]:
+    """What was found below g1 and did not come up for this look-up."""
+    if not look_up.is_found_below:
+        return []
+    yield Need(stories=[look_up.request])
+    story = [told for told in known.story(look_up.request, look_up.instance) if told.row.seq > look_up.seq]
+    again = next((told.row.seq for told in story if told.row.type == "Matched"), known.until + 1)
+    story = [told for told in story if told.row.seq < again]
+    started = [told.event for told in story if isinstance(told.event, OnboardStarted)]
+    keys = [key for event in started for key in unpack_keys(event.keys)]
+    by_slot = {
+        (event.transfer, slot): key
+        for event in started
+        for slot, key in zip(to_slots(event.slots), unpack_keys(event.keys), strict=True)
+    }
+    losses: list[Loss] = []
+    lost: set[str] = set()
+    for told in story:
+        if not isinstance(told.event, OnboardFailed):
+            continue
+        named = [by_slot.get((told.event.transfer, slot)) for slot in to_slots(told.event.slots)]
+        fresh = [key for key in named if key is not None and key not in lost]
+        lost.update(fresh)
+        if fresh:
+            # What was there already was not loaded, and that is the beginning: so places are counted from the end.
+            at = keys.index(fresh[0])
+            place = look_up.found_blocks - len(keys) + at
+            parent = keys[at - 1] if at else started[0].parent
+            losses.append(_failed_load(look_up, place, parent, fresh, told, known))
+    return sorted(losses, key=lambda loss: loss.first_block)
+
+
+def _failed_load(look_up: LookUp, place: int, parent: str, keys: list[str], told: Told, known: Known) -> Loss:
+    size = tokens_of(known.namespace(look_up.instance, look_up.seq))
+    reason = told.row.reason or ""
+    wrong = "other bytes were read than had been stored" if reason == CORRUPT else reason
+    return Loss(
+        cause="corrupt" if reason == CORRUPT else "load_failed",
+        blocks=len(keys),
+        tokens=size * len(keys) if size else None,
+        first_block=place,
+        first_token=size * place if size else None,
+        key=keys[0],
+        parent=parent,
+        said=f"{blocks(len(keys))} from block {place:,} on were found and did not come up to {told.row.tier}: {wrong}",
+        seq=told.row.seq,
+        at_us=told.row.at_us,
+        instance=look_up.instance,
+        tier=look_up.found[-1].tier,
+        reason=reason,
+        by=look_up.request,
+    )
+
+
+def _loss(look_up: LookUp, at: int, size: int, finding: Finding, known: Known) -> Loss:
+    place = look_up.found_blocks + at
+    block_tokens = tokens_of(known.namespace(look_up.instance, look_up.seq))
+    row, told = finding.row, finding.told
+    evicted = told.event if told and isinstance(told.event, Evicted) else None
+    return Loss(
+        cause=finding.cause,
+        blocks=size,
+        tokens=size * block_tokens if block_tokens else None,
+        first_block=place,
+        first_token=place * block_tokens if block_tokens else None,
+        key=look_up.missed[at],
+        parent=look_up.before(at),
+        said=say(place, block_tokens, look_up, finding, known),
+        seq=told.row.seq if told else row.seq if row else 0,
+        at_us=told.row.at_us if told else 0,
+        instance=row.instance if row else look_up.instance,
+        tier=row.tier if row else None,
+        reason=evicted.reason if evicted else "",
+        actor=evicted.actor if evicted else "",
+        by=getattr(told.event, "request", "") if told else "",
+        requests=len(finding.behind),
+    )

@@ -1,0 +1,105 @@
+"""What a finding says, in one line that begins with the block's place in the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvbm_events.schema import Evicted, OffloadStarted, OnboardStarted, Opened
+from kvbm_nats.explain.answers import Cause
+from kvbm_nats.explain.cause import Finding
+from kvbm_nats.explain.known import Known
+from kvbm_nats.explain.look_up import LookUp
+from kvbm_nats.explain.words import blocks, span
+
+
+def say(place: int, block_tokens: int | None, look_up: LookUp, finding: Finding, known: Known) -> str:
+    """The finding about the block at this place of the prompt."""
+    return _SAYS[finding.cause](_Subject(place, block_tokens, look_up, finding, known))
+
+
+class _Subject:
+    """What is spoken of; each cause has a method."""
+
+    def __init__(self, place: int, block_tokens: int | None, look_up: LookUp, finding: Finding, known: Known) -> None:
+        self._place, self._look_up, self._known = place, look_up, known
+        self._told, self._below, self._behind = finding.told, finding.below, len(finding.behind)
+        self._seen, self._row = finding.seen, finding.row
+        self._tier = finding.row.tier if finding.row else ""
+        self._where = f"block {place:,}"
+        if block_tokens:
+            self._where += f" (tokens {place * block_tokens:,} to {(place + 1) * block_tokens - 1:,})"
+
+    @property
+    def _ago(self) -> str:
+        return span(self._look_up.at_us - self._told.row.at_us) if self._told else "some time"
+
+    def new(self) -> str:
+        if not self._place:
+            return f"{self._where}: nothing was ever stored here"
+        return f"{self._where} and what follows is new: nothing was ever stored behind the block before"
+
+    def diverged(self) -> str:
+        others = f"{blocks(self._behind, 'request')} before went another way"
+        if not self._place:
+            return f"the prompt is another from its start, {self._where}: {others}. Another system prompt, or salt"
+        return f"the prompt parts from others at {self._where}: {others} from here"
+
+    def evicted(self) -> str:
+        event = self._told.event if self._told else None
+        if not isinstance(event, Evicted):
+            return f"{self._where} left {self._tier} {self._ago} before"
+        gone = f"{self._where} was evicted from {self._tier} {self._ago} before"
+        if event.reason != "capacity":
+            return f"{gone}: {event.reason}, by {event.actor}"
+        return f"{gone}: {event.actor} made room for {event.request or 'an offload'}"
+
+    def not_admitted(self) -> str:
+        least = f"{self._below.tier} takes what was seen {self._below.seen_min} times" if self._below else ""
+        return f"{self.evicted()}; it had never gone down: {least}, it was seen {self._seen}"
+
+    def corrupt(self) -> str:
+        return f"{self._where} was taken out of {self._tier} {self._ago} before: its bytes were not what they had been"
+
+    def reset(self) -> str:
+        event = self._told.event if self._told else None
+        who = f"epoch {event.epoch} began without its blocks" if isinstance(event, Opened) else "it was reset"
+        return f"{self._where} was lost with {self._tier} {self._ago} before: {who}"
+
+    def in_flight(self) -> str:
+        if not self._told:
+            return f"{self._where} had arrived in {self._tier}, and that was not acknowledged yet"
+        event = self._told.event
+        if isinstance(event, OffloadStarted | OnboardStarted):
+            return f"{self._where} was on its way {event.source} → {event.tier} since {self._ago}"
+        later = span(self._told.row.at_us - self._look_up.at_us)
+        return f"{self._where} was being computed by {self._told.row.request}, which registered it {later} later"
+
+    def unreachable(self) -> str:
+        slower = self._look_up.found[-1].tier if self._look_up.found else "a slower tier"
+        return (
+            f"{self._where} was in {self._tier}, behind a block that only {slower} had: look-ups go from fast to slow"
+        )
+
+    def other_instance(self) -> str:
+        instance = self._row.instance if self._row else "another instance"
+        return f"{self._where} was never stored here; {instance} had it in {self._tier}"
+
+    def other_namespace(self) -> str:
+        known, row = self._known, self._row
+        stored = f"{known.namespace(row.instance, row.seq)!r} ({row.instance})" if row else "another"
+        own = known.namespace(self._look_up.instance, self._look_up.seq)
+        return f"{self._where} was stored under namespace {stored} only, and this look-up was under {own!r}"
+
+
+_SAYS: dict[Cause, Callable[[_Subject], str]] = {
+    "new": _Subject.new,
+    "diverged": _Subject.diverged,
+    "evicted": _Subject.evicted,
+    "not_admitted": _Subject.not_admitted,
+    "corrupt": _Subject.corrupt,
+    "reset": _Subject.reset,
+    "in_flight": _Subject.in_flight,
+    "unreachable": _Subject.unreachable,
+    "other_instance": _Subject.other_instance,
+    "other_namespace": _Subject.other_namespace,
+}

@@ -1,0 +1,122 @@
+"""How events, places and times are said in one line, the same in every answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from kvbm_events.schema import (
+    Allocated,
+    AnyEvent,
+    Evicted,
+    Matched,
+    OffloadCompleted,
+    OffloadFailed,
+    OffloadStarted,
+    OnboardCompleted,
+    OnboardFailed,
+    OnboardStarted,
+    Opened,
+    Registered,
+    Released,
+    TransferCompleted,
+    TransferFailed,
+    TransferStarted,
+    total,
+)
+
+SHOWN_DIGITS = 12
+"""Of a key, where people read it: `kvbm block show` takes them for the whole."""
+_BLOCK_TOKENS = re.compile(r"(?:^|;)\s*(?:block_tokens|block_size|page_size)=(\d+)\s*(?:;|$)")
+_MS, _MIN, _HOUR, _DAY = 1e3, 60e6, 3600e6, 86_400e6
+
+
+def blocks(count: int, what: str = "block") -> str:
+    """`1 block`, `1,204 blocks`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def span(us: float) -> str:
+    """A time that passed, as people say it: `3.1 ms`, `12.4 s`, `4 min 3 s`."""
+    if us < _MS:
+        return f"{us:.0f} µs"
+    if us < 1e3 * _MS:
+        return f"{us / 1e3:.3g} ms"
+    if us < _MIN:
+        return f"{us / 1e6:.1f} s"
+    if us < _HOUR:
+        return f"{us // _MIN:.0f} min {us % _MIN / 1e6:.0f} s"
+    if us < _DAY:
+        return f"{us // _HOUR:.0f} h {us % _HOUR / _MIN:.0f} min"
+    return f"{us // _DAY:.0f} d {us % _DAY / _HOUR:.0f} h"
+
+
+def tokens_of(namespace: str) -> int | None:
+    """How many tokens a block has, where the namespace says it as `block_tokens=16` or by an engine's own word for it."""
+    found = _BLOCK_TOKENS.search(namespace)
+    return int(found[1]) if found and int(found[1]) else None
+
+
+def why_evicted(event: Evicted) -> str:
+    """Reason and actor of an eviction, and for whom."""
+    if event.reason == "capacity":
+        return f"capacity, {event.actor} made room for {event.request or 'an offload'}"
+    return f"{event.reason}, by {event.actor}"
+
+
+def sentence(event: AnyEvent) -> str:
+    """What an event says, in one line without its time and instance."""
+    return _SAYS[type(event)](event)
+
+
+def _opened(event: Opened) -> str:
+    tiers = ", ".join(f"{spec.tier}={spec.capacity}" for spec in event.tiers)
+    return f"epoch {event.epoch} opened by {event.owner} with {tiers}; kept {', '.join(event.kept) or 'nothing'}"
+
+
+def _matched(event: Matched) -> str:
+    found = [f"{part.blocks:,} in {part.tier}" for part in event.found] or ["none"]
+    missed = event.asked - sum(part.blocks for part in event.found)
+    return f"{event.request} asked for {blocks(event.asked)}: found {', '.join(found)}; missed {missed:,}"
+
+
+def _registered(event: Registered) -> str:
+    there = f", {len(event.existing):,} of them there already" if event.existing else ""
+    return f"{blocks(total(event.slots))} registered in {event.tier} by {event.request}{there}"
+
+
+def _released(event: Released) -> str:
+    if event.slots:
+        return f"{event.request} gave back {blocks(total(event.slots), 'slot')} of {event.tier}: {event.reason}"
+    return f"{event.request} let go of {event.tier or 'everything'}: {event.reason}"
+
+
+def _started(event: TransferStarted) -> str:
+    waiting = f", {event.request} waits" if event.request else ""
+    return f"{blocks(total(event.slots))} began their way {event.source} → {event.tier} ({event.transfer}){waiting}"
+
+
+def _completed(event: TransferCompleted) -> str:
+    return f"{blocks(total(event.slots))} arrived in {event.tier} ({event.transfer})"
+
+
+def _failed(event: TransferFailed) -> str:
+    doubt = "" if event.stopped else "; their slots stay closed until the mover is known to have stopped"
+    return f"{blocks(total(event.slots))} did not arrive in {event.tier} ({event.transfer}): {event.reason}{doubt}"
+
+
+_SAYS: dict[type[AnyEvent], Callable[[Any], str]] = {
+    Opened: _opened,
+    Allocated: lambda event: f"{blocks(total(event.slots), 'slot')} of {event.tier} given to {event.request}",
+    Registered: _registered,
+    Matched: _matched,
+    Released: _released,
+    OffloadStarted: _started,
+    OnboardStarted: _started,
+    OffloadCompleted: _completed,
+    OnboardCompleted: _completed,
+    OffloadFailed: _failed,
+    OnboardFailed: _failed,
+    Evicted: lambda event: f"{blocks(total(event.slots))} evicted from {event.tier}: {why_evicted(event)}",
+}

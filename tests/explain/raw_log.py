@@ -1,0 +1,239 @@
+"""The slow and obvious answer to why a look-up missed: every event from the beginning, sets of keys, nothing clever.
+
+It shares with what it checks the form of an event, and no more. One instance, one epoch, policies that are LRUs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from kvbm_events.codec import decode
+from kvbm_events.log import Entry
+from kvbm_events.schema import (
+    ROOT,
+    Evicted,
+    Matched,
+    Opened,
+    Registered,
+    Released,
+    TransferCompleted,
+    TransferFailed,
+    TransferStarted,
+    to_slots,
+    unpack_keys,
+)
+
+
+@dataclass
+class Left:
+    """Where and why a key left its last tier, and how often it had been seen there."""
+
+    seq: int
+    tier: str
+    reason: str
+    request: str
+    seen: int
+    was_sent_down: bool
+    capacity: int
+    behind: list[str]
+
+
+@dataclass
+class Book:
+    """What an instance has, and what it had."""
+
+    capacity: dict[str, int] = field(default_factory=dict)
+    least: dict[str, int] = field(default_factory=dict)
+    tiers: dict[str, set[str]] = field(default_factory=dict)
+    seen: dict[str, dict[str, int]] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
+    under_way: dict[str, dict[int, str]] = field(default_factory=dict)
+    ways: dict[str, tuple[str, str]] = field(default_factory=dict)
+    sent_down: set[str] = field(default_factory=set)
+    stored: set[str] = field(default_factory=set)
+    left: dict[str, Left] = field(default_factory=dict)
+    behind: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def take(self, seq: int, event: Any) -> None:
+        match event:
+            case Opened():
+                names = [spec.tier for spec in event.tiers]
+                self.tiers = {name: set() for name in names}
+                self.capacity = {spec.tier: spec.capacity for spec in event.tiers}
+                self.seen = {name: {} for name in names}
+                self.least = {
+                    above: spec.seen_min
+                    for above, spec in zip(names, event.tiers[1:], strict=False)
+                    if spec.admission == "selective"
+                }
+            case Registered():
+                above = event.parent
+                for key in unpack_keys(event.keys):
+                    self.behind[above].add(event.request)
+                    self.parents[key] = above
+                    self._arrive(event.tier, key)
+                    above = key
+            case TransferStarted():
+                keys = unpack_keys(event.keys)
+                self.under_way[event.transfer] = dict(zip(to_slots(event.slots), keys, strict=True))
+                self.ways[event.transfer] = event.source, event.tier
+                if event.source < event.tier:
+                    self.sent_down.update(keys)
+            case TransferCompleted():
+                for slot in to_slots(event.slots):
+                    self._arrive(event.tier, self.under_way[event.transfer].pop(slot))
+            case TransferFailed():
+                for slot in to_slots(event.slots):
+                    del self.under_way[event.transfer][slot]
+            case Matched():
+                self._count_seen(event)
+            case Evicted():
+                self._evict(seq, event)
+            case _:
+                pass
+
+    def _arrive(self, tier: str, key: str) -> None:
+        if key in self.tiers[tier]:
+            return
+        self.tiers[tier].add(key)
+        self.seen[tier][key] = 1
+        self.stored.add(key)
+        if tier == "g1":
+            is_below = any(key in keys for name, keys in self.tiers.items() if name > tier)
+            (self.sent_down.add if is_below else self.sent_down.discard)(key)
+
+    def _count_seen(self, event: Matched) -> None:
+        for tier in self.least:
+            for part in event.found:
+                key = part.last
+                while part.tier <= tier and key in self.tiers[tier]:
+                    self.seen[tier][key] += 1
+                    key = self.parents.get(key, ROOT)
+
+    def _evict(self, seq: int, event: Evicted) -> None:
+        keys = unpack_keys(event.keys)
+        for at, key in enumerate(keys):
+            self.tiers[event.tier].discard(key)
+            below = [tier for tier in self.tiers if tier > event.tier]
+            was_below = key in self.sent_down or any(key in self.tiers[tier] for tier in below)
+            self.left[key] = Left(
+                seq,
+                event.tier,
+                event.reason,
+                event.request,
+                self.seen[event.tier][key],
+                was_below,
+                self.capacity[event.tier],
+                keys[at + 1 :],
+            )
+
+
+@dataclass
+class Answer:
+    """One run of blocks that were missed, as far as it is compared."""
+
+    cause: str
+    first_block: int
+    blocks: int
+    key: str
+    seq: int = 0
+    tier: str | None = None
+    by: str = ""
+    requests: int = 0
+    capacity_needed: int | None = None
+
+
+class RawLog:
+    """The entries of one instance's log, and the answer for any look-up in it."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.events = [(entry.seq, decode(entry.data)) for entry in entries]
+        self.keys = [unpack_keys(getattr(event, "keys", "")) for _, event in self.events]
+        self.keys_of = {
+            event.transfer: dict(zip(to_slots(event.slots), unpack_keys(event.keys), strict=True))
+            for _, event in self.events
+            if isinstance(event, TransferStarted)
+        }
+
+    def answers(self, wanted: set[int]) -> dict[int, list[Answer]]:
+        """Why the look-ups at these sequences missed."""
+        book, found = Book(), {}
+        for place, (seq, event) in enumerate(self.events):
+            if seq in wanted:
+                found[seq] = self._explain(book, place, event)
+            book.take(seq, event)
+        return found
+
+    def _explain(self, book: Book, place: int, look_up: Matched) -> list[Answer]:
+        missed = unpack_keys(look_up.missed)
+        known = sum(part.blocks for part in look_up.found)
+        above = look_up.found[-1].last if look_up.found else ROOT
+        answers: list[Answer] = []
+        later = self._computed_later(place, look_up)
+        at = 0
+        while at < len(missed):
+            key = missed[at]
+            if key in later:
+                seq, request = later[key]
+                end = at
+                while end < len(missed) and later.get(missed[end], (0, ""))[1] == request:
+                    end += 1
+                answers.append(Answer("in_flight", known + at, end - at, key, seq, "g1", request))
+            elif key in book.stored:
+                end = at
+                while end < len(missed) and missed[end] in book.stored:
+                    end += 1
+                answers.append(self._left(book, place, key, known + at, end - at))
+            else:
+                end, others = len(missed), len(book.behind[above if not at else missed[at - 1]])
+                cause = "diverged" if others else "new"
+                size = end - at + look_up.unnamed
+                answers.append(Answer(cause, known + at, size, key, requests=others))
+            at = end
+        return answers
+
+    def _left(self, book: Book, place: int, key: str, first: int, size: int) -> Answer:
+        left = book.left[key]
+        least = book.least.get(left.tier)
+        refused = left.reason == "capacity" and least and left.seen < least and not left.was_sent_down
+        cause = "corrupt" if left.reason == "corrupt" else "not_admitted" if refused else "evicted"
+        needed = self._needed(left, place) if left.reason == "capacity" else None
+        return Answer(cause, first, size, key, left.seq, left.tier, left.request, 0, needed)
+
+    def _needed(self, left: Left, place: int) -> int:
+        """Its capacity, a slot for itself, and one for every block that left after it and is not back."""
+        gone = set(left.behind)
+        for at in range(left.seq, place):
+            seq, event = self.events[at]
+            assert seq > left.seq, "the log has one instance, from its first entry on"
+            if getattr(event, "tier", "") != left.tier:
+                continue
+            if isinstance(event, Evicted):
+                gone.update(self.keys[at])
+            elif isinstance(event, Registered):
+                gone.difference_update(self.keys[at])
+            elif isinstance(event, TransferCompleted):
+                gone.difference_update(self.keys_of[event.transfer][slot] for slot in to_slots(event.slots))
+        return left.capacity + 1 + len(gone)
+
+    def _computed_later(self, place: int, look_up: Matched) -> dict[str, tuple[int, str]]:
+        """The missed keys that another request had asked for before, and was the first to register afterwards."""
+        missed, asked = set(unpack_keys(look_up.missed)), {}
+        for _, event in self.events[:place]:
+            if isinstance(event, Matched):
+                asked[event.request] = True
+            elif isinstance(event, Released) and not event.tier:
+                asked.pop(event.request, None)
+        first: dict[str, tuple[int, str]] = {}
+        for at in range(place + 1, len(self.events)):
+            seq, event = self.events[at]
+            if isinstance(event, Matched):
+                asked.pop(event.request, None)
+            elif isinstance(event, Registered):
+                for key in missed.intersection(self.keys[at]).difference(first):
+                    first[key] = seq, event.request
+                if missed <= first.keys():
+                    break
+        return {key: told for key, told in first.items() if told[1] in asked and told[1] != look_up.request}
