@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from kvbm_events.memory import MemoryLog
-from kvbm_events.schema import ROOT, AnyEvent, TierName
+from kvbm_events.schema import MAX_BLOCKS, ROOT, AnyEvent, TierName
 from kvbm_events.schema.errors import TierFull
 from kvbm_nats.plan import parse_plan
 from kvbm_nats.traces.request import TraceRequest
@@ -16,6 +16,7 @@ from kvbm_statemachine.decide import (
     allocate,
     complete_transfer,
     match,
+    next_batch,
     offload,
     onboard,
     plan_opening,
@@ -76,14 +77,14 @@ class Engine:
     def _load(self, name: str, keys: Sequence[str], source: TierName) -> None:
         while True:
             try:
-                started = onboard(self.desk, source, "g1", keys, request=name, deadline_us=self.desk.now_us)
+                for part in self._parts(source, "g1", keys):
+                    event = onboard(self.desk, source, "g1", part, request=name, deadline_us=self.desk.now_us)
+                    complete_transfer(self.desk, event.transfer)
             except TierFull:
                 if not self._waiting:
                     return
                 self._compute(*self._waiting.popleft())
             else:
-                for event in started:
-                    complete_transfer(self.desk, event.transfer)
                 return
 
     def _compute(self, name: str, keys: Sequence[str], at: int) -> None:
@@ -108,8 +109,20 @@ class Engine:
             self._down([key for key in keys if key in index and g1.seen[index[key]] >= least])
 
     def _down(self, keys: Sequence[str]) -> None:
-        for event in offload(self.desk, "g1", "g2", keys, deadline_us=self.desk.now_us):
+        for part in self._parts("g1", "g2", keys):
+            try:
+                event = offload(self.desk, "g1", "g2", part, deadline_us=self.desk.now_us)
+            except TierFull:
+                return
             complete_transfer(self.desk, event.transfer)
+
+    def _parts(self, source: TierName, tier: TierName, keys: Sequence[str]) -> Iterator[Sequence[str]]:
+        """What of these blocks can be moved, a transfer after the other; each is to be done before the next is asked for."""
+        while keys:
+            batch = next_batch(self.state, source, tier, keys, MAX_BLOCKS)
+            if batch.end > batch.start:
+                yield keys[batch.start : batch.end]
+            keys = keys[batch.end :]
 
     def _resident(self, keys: Sequence[str]) -> list[str]:
         index = self.state.tiers["g1"].lineage.index

@@ -1,6 +1,6 @@
 """The slow and obvious answer to why a look-up missed: every event from the beginning, sets of keys, nothing clever.
 
-It shares with what it checks the form of an event, and no more. One instance, one epoch, policies that are LRUs.
+It shares with what it checks the form of an event, and no more. One instance, one epoch, and copies that arrive at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from kvbm_events.schema import (
     Registered,
     Released,
     TransferCompleted,
-    TransferFailed,
     TransferStarted,
     to_slots,
     unpack_keys,
@@ -28,7 +27,7 @@ from kvbm_events.schema import (
 
 @dataclass
 class Left:
-    """Where and why a key left its last tier, and how often it had been seen there."""
+    """Where and why a key left its last tier, how often it had been seen there, and all keys that left with it."""
 
     seq: int
     tier: str
@@ -37,7 +36,7 @@ class Left:
     seen: int
     was_sent_down: bool
     capacity: int
-    behind: list[str]
+    keys: list[str]
 
 
 @dataclass
@@ -50,7 +49,6 @@ class Book:
     seen: dict[str, dict[str, int]] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
     under_way: dict[str, dict[int, str]] = field(default_factory=dict)
-    ways: dict[str, tuple[str, str]] = field(default_factory=dict)
     sent_down: set[str] = field(default_factory=set)
     stored: set[str] = field(default_factory=set)
     left: dict[str, Left] = field(default_factory=dict)
@@ -59,15 +57,7 @@ class Book:
     def take(self, seq: int, event: Any) -> None:
         match event:
             case Opened():
-                names = [spec.tier for spec in event.tiers]
-                self.tiers = {name: set() for name in names}
-                self.capacity = {spec.tier: spec.capacity for spec in event.tiers}
-                self.seen = {name: {} for name in names}
-                self.least = {
-                    above: spec.seen_min
-                    for above, spec in zip(names, event.tiers[1:], strict=False)
-                    if spec.admission == "selective"
-                }
+                self._open(event)
             case Registered():
                 above = event.parent
                 for key in unpack_keys(event.keys):
@@ -78,21 +68,28 @@ class Book:
             case TransferStarted():
                 keys = unpack_keys(event.keys)
                 self.under_way[event.transfer] = dict(zip(to_slots(event.slots), keys, strict=True))
-                self.ways[event.transfer] = event.source, event.tier
                 if event.source < event.tier:
                     self.sent_down.update(keys)
             case TransferCompleted():
                 for slot in to_slots(event.slots):
                     self._arrive(event.tier, self.under_way[event.transfer].pop(slot))
-            case TransferFailed():
-                for slot in to_slots(event.slots):
-                    del self.under_way[event.transfer][slot]
             case Matched():
                 self._count_seen(event)
             case Evicted():
                 self._evict(seq, event)
             case _:
                 pass
+
+    def _open(self, event: Opened) -> None:
+        names = [spec.tier for spec in event.tiers]
+        self.tiers = {name: set() for name in names}
+        self.capacity = {spec.tier: spec.capacity for spec in event.tiers}
+        self.seen = {name: {} for name in names}
+        self.least = {
+            above: spec.seen_min
+            for above, spec in zip(names, event.tiers[1:], strict=False)
+            if spec.admission == "selective"
+        }
 
     def _arrive(self, tier: str, key: str) -> None:
         if key in self.tiers[tier]:
@@ -114,7 +111,7 @@ class Book:
 
     def _evict(self, seq: int, event: Evicted) -> None:
         keys = unpack_keys(event.keys)
-        for at, key in enumerate(keys):
+        for key in keys:
             self.tiers[event.tier].discard(key)
             below = [tier for tier in self.tiers if tier > event.tier]
             was_below = key in self.sent_down or any(key in self.tiers[tier] for tier in below)
@@ -126,8 +123,22 @@ class Book:
                 self.seen[event.tier][key],
                 was_below,
                 self.capacity[event.tier],
-                keys[at + 1 :],
+                keys,
             )
+
+    def left_behind(self, key: str) -> set[str]:
+        """What left after the key in the same event: its ancestors, and what is named after it and is no descendant."""
+        keys = self.left[key].keys
+        at = keys.index(key)
+        above = {each for each in keys[:at] if self._is_above(each, key)}
+        return above | {each for each in keys[at + 1 :] if not self._is_above(key, each)}
+
+    def _is_above(self, one: str, other: str) -> bool:
+        while other in self.parents:
+            other = self.parents[other]
+            if other == one:
+                return True
+        return False
 
 
 @dataclass
@@ -185,7 +196,7 @@ class RawLog:
                 end = at
                 while end < len(missed) and missed[end] in book.stored:
                     end += 1
-                answers.append(self._left(book, place, key, known + at, end - at))
+                answers.append(self._left(book, place, missed[at:end], known + at))
             else:
                 end, others = len(missed), len(book.behind[above if not at else missed[at - 1]])
                 cause = "diverged" if others else "new"
@@ -194,17 +205,18 @@ class RawLog:
             at = end
         return answers
 
-    def _left(self, book: Book, place: int, key: str, first: int, size: int) -> Answer:
-        left = book.left[key]
+    def _left(self, book: Book, place: int, keys: list[str], first: int) -> Answer:
+        left, deepest = book.left[keys[0]], book.left[keys[-1]]
         least = book.least.get(left.tier)
         refused = left.reason == "capacity" and least and left.seen < least and not left.was_sent_down
         cause = "corrupt" if left.reason == "corrupt" else "not_admitted" if refused else "evicted"
-        needed = self._needed(left, place) if left.reason == "capacity" else None
-        return Answer(cause, first, size, key, left.seq, left.tier, left.request, 0, needed)
+        is_one = left.tier == deepest.tier and deepest.reason == "capacity"
+        needed = self._needed(book, keys[-1], place) if is_one else None
+        return Answer(cause, first, len(keys), keys[0], left.seq, left.tier, left.request, 0, needed)
 
-    def _needed(self, left: Left, place: int) -> int:
+    def _needed(self, book: Book, key: str, place: int) -> int:
         """Its capacity, a slot for itself, and one for every block that left after it and is not back."""
-        gone = set(left.behind)
+        left, gone = book.left[key], book.left_behind(key)
         for at in range(left.seq, place):
             seq, event = self.events[at]
             assert seq > left.seq, "the log has one instance, from its first entry on"

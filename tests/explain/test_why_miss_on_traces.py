@@ -20,6 +20,7 @@ from kvbm_nats.traces import load_trace
 from kvbm_nats.traces.request import TraceRequest
 from projection.checks import caught_up
 
+pytestmark = pytest.mark.timeout(600)  # a trace is played, projected and looked through before the first test
 INSTANCE = "replica-0"
 SAMPLES = 200
 

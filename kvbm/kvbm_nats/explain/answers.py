@@ -140,7 +140,7 @@ class Loss(Struct, frozen=True, kw_only=True):
     :ivar key: of the first; `parent` is the key before it, empty at the prompt's start
     :ivar seq, tier, reason, actor, by: of the event behind it, and the request for which it came about
     :ivar requests: of `diverged`: how many requests went another way from here, before this one
-    :ivar capacity, capacity_needed: of the tier when it evicted, and what would have kept the block until it was asked for
+    :ivar capacity, capacity_needed: of the tier when it evicted, and what would have kept these blocks until they were asked for
     """
 
     cause: Cause

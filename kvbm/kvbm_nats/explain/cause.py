@@ -48,10 +48,15 @@ def cause_of(look_up: LookUp, at: int, known: Known) -> Steps[Finding]:
         return _out_of_reach(look_up, there, known)
     if found := (yield from _on_its_way(look_up, own, known)):
         return found
-    if gone := [row for row in own if row.is_arrival and row.seq < seq]:
-        last = max(gone, key=lambda row: (row.gone_seq or 0, row.tier))
+    if last := last_stay(own, seq):
         return (yield from _gone(look_up, last, own, known))
     return (yield from _never_here(look_up, at, known))
+
+
+def last_stay(rows: list[KeyRow], before: int) -> KeyRow | None:
+    """The stay that ended last, of a key that is nowhere any more; None where it had none before this sequence."""
+    gone = [row for row in rows if row.is_arrival and row.seq < before]
+    return max(gone, key=lambda row: (row.gone_seq or 0, row.tier), default=None)
 
 
 def _out_of_reach(look_up: LookUp, there: list[KeyRow], known: Known) -> Finding:

@@ -21,25 +21,28 @@ LOSSES_MAX = 8
 
 
 class Traced(NamedTuple):
-    """A loss and what it was found by; None where the look-up found its blocks, and they did not come up."""
+    """A loss, what it was found by, and its keys as far as the look-up names them.
+
+    The finding is None where the look-up found its blocks, and they did not come up.
+    """
 
     loss: Loss
     finding: Finding | None
+    keys: list[str]
 
 
 def losses_of(look_up: LookUp, known: Known) -> Steps[list[Traced]]:
     """Everything that the look-up did not get, in the order of the prompt."""
-    losses = [Traced(loss, None) for loss in (yield from _failed_loads(look_up, known))]
+    losses = [Traced(loss, None, []) for loss in (yield from _failed_loads(look_up, known))]
     at = 0
     while at < len(look_up.missed):
         finding = yield from cause_of(look_up, at, known)
         size = len(look_up.missed) - at
         if finding.covers and len(losses) < LOSSES_MAX:
             size = yield from _run(look_up.missed[at:], finding.covers)
-        if at + size == len(look_up.missed):
-            size += look_up.unnamed
-        loss = _loss(look_up, at, size, finding, known)
-        _add(losses, Traced(loss, finding))
+        keys = look_up.missed[at : at + size]
+        unnamed = look_up.unnamed if at + size == len(look_up.missed) else 0
+        _add(losses, Traced(_loss(look_up, at, size + unnamed, finding, known), finding, keys))
         at += size
     return losses
 
@@ -49,7 +52,8 @@ def _add(losses: list[Traced], new: Traced) -> None:
     last, loss = losses[-1].loss if losses else None, new.loss
     if last and last.cause == loss.cause == "in_flight" and last.by == loss.by:
         tokens = None if last.tokens is None or loss.tokens is None else last.tokens + loss.tokens
-        losses[-1] = Traced(structs.replace(last, blocks=last.blocks + loss.blocks, tokens=tokens), losses[-1].finding)
+        whole = structs.replace(last, blocks=last.blocks + loss.blocks, tokens=tokens)
+        losses[-1] = Traced(whole, losses[-1].finding, losses[-1].keys + new.keys)
     else:
         losses.append(new)
 

@@ -79,7 +79,7 @@ async def _explain(
             explained = await explain_together(known, [losses_of(look_up, known) for look_up in some])
             for look_up, losses in zip(some, explained, strict=True):
                 with_misses += bool(losses)
-                for number, (loss, _) in enumerate(losses):
+                for number, (loss, *_) in enumerate(losses):
                     sized &= loss.tokens is not None
                     causes[loss.cause].add(loss, look_up.request, look_ups=not number)
                     if loss.cause != "new":

@@ -60,7 +60,7 @@ async def _explain(projection: Projection, request: str, instance: str | None, u
 
 
 async def _with_evidence(projection: Projection, known: Known, look_up: LookUp, traced: Traced) -> Loss:
-    loss, finding = traced
+    loss, finding, _ = traced
     if finding is None:
         return structs.replace(loss, evidence=await _facts_at(projection, [loss.seq]))
     if finding.row is None:
@@ -69,11 +69,12 @@ async def _with_evidence(projection: Projection, known: Known, look_up: LookUp, 
     told = {seq: Told.of(row) for seq, row in (await projection.events(sorted(seqs_of_key(rows)))).items()}
     events = events_of_key(rows, told, max(look_up.seq, loss.seq))
     evidence = [Fact(seq=event.last_seq, at_us=event.at_us, said=event.said) for event in events[-EVIDENCE_MAX:]]
-    sizes = await capacity_to_keep(projection, known, look_up, finding)
+    sizes = await capacity_to_keep(projection, known, look_up, traced)
     if sizes is None:
         return structs.replace(loss, evidence=evidence)
     capacity, needed = sizes
-    kept = f"{loss.said}. {loss.tier} with {blocks(needed)} would have kept it, it has {capacity:,}"
+    what = "it" if loss.blocks == 1 else f"all {loss.blocks:,}"
+    kept = f"{loss.said}. {loss.tier} with {blocks(needed)} would have kept {what}, it has {capacity:,}"
     return structs.replace(loss, said=kept, evidence=evidence, capacity=capacity, capacity_needed=needed)
 
 
