@@ -67,5 +67,7 @@ class ScriptProcess:
         assert self._process.wait(60) == -signal.SIGKILL, self.heard
 
     def signal(self, number: signal.Signals) -> None:
-        """SIGSTOP, SIGCONT, SIGTERM."""
+        """SIGSTOP, SIGCONT, SIGTERM. Who is stopped has stopped afterwards, with all threads."""
         self._process.send_signal(number)
+        if number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
