@@ -14,7 +14,7 @@ from kvbm_nats.connectors.vllm.scheduler import SchedulerSide
 from kvbm_nats.connectors.vllm.tracked import Tracked
 from kvbm_nats.manager import BlockManager
 from kvbm_nats.options import Options
-from kvbm_tiers.reports import Hello, Reported
+from kvbm_tiers.reports import HeldTier, Hello, Reported
 from support.service import HeldLog
 
 BLOCK_TOKENS = 4
@@ -46,9 +46,10 @@ class Pool:
 class Engine:
     """Gives blocks to requests as vLLM does, and has one worker that does at once what it is told."""
 
-    def __init__(self, ranks=1):
-        self.log, self.pool, self.now_s, self.ranks = HeldLog(), Pool(), 100.0, ranks
-        hellos = [Hello(incarnation="w", rank=rank, ranks=ranks, namespace="n=1") for rank in range(ranks)]
+    def __init__(self, ranks=1, log=None, contents="arena"):
+        self.log, self.pool, self.now_s, self.ranks = log or HeldLog(), Pool(), 100.0, ranks
+        held = [HeldTier(tier="g2", capacity=32, contents=contents)]
+        hellos = [Hello(incarnation="w", rank=rank, ranks=ranks, namespace="n=1", tiers=held) for rank in range(ranks)]
         mover = EngineMover("n=1", hellos)
         tiers = [TierSpec(tier="g1", capacity=ROOM, control="observed"), TierSpec(tier="g2", capacity=32)]
 
@@ -203,6 +204,16 @@ def test_a_slice_that_one_of_several_ranks_has_lost_is_found_out_before_vllm_hea
     assert not engine.step().verdicts
     assert len(engine.manager.state.tiers["g2"].lineage.index) == 2
     engine.side.close()
+
+
+@pytest.mark.parametrize(("contents", "tokens"), [("arena", 16), ("another arena", 0)])
+def test_an_engine_that_comes_back_promises_what_its_memory_has(engine, contents, tokens):
+    """At its very first look-up, when it has not made a step yet."""
+    stored(engine)
+    engine.side.close()
+    again = Engine(log=engine.log, contents=contents)
+    assert again.side.found(again.request("b"), 0) == tokens
+    again.side.close()
 
 
 def test_who_wants_what_is_on_its_way_is_asked_to_wait(engine):

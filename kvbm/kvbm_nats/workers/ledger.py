@@ -153,7 +153,7 @@ class Ledger:
         if not rank.welcome(hello):
             return False
         if rank.incarnation != before:
-            self._news.append(_memory_of(hello))
+            self._news.append(memory_of(hello))
             self._early = [(number, report) for number, report in self._early if number != rank.number]
         return True
 
@@ -188,7 +188,7 @@ class Ledger:
             self._tracks.pop(track.transfer, None)
 
 
-def _memory_of(hello: Hello) -> Memory:
+def memory_of(hello: Hello) -> Memory:
     """A worker's memory; what begins and ends with it has its name."""
     return Memory(
         rank=hello.rank,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from kvbm_nats.workers import Ledger
+from kvbm_nats.workers.ledger import Ledger, memory_of
 from kvbm_tiers import Deletion, Job, Memory, Report
 from kvbm_tiers.reports import Hello, Reported, place_of
 
@@ -25,6 +25,8 @@ class EngineMover:
         self._ledger = Ledger(namespace, len(hellos), dead_after_s=float("inf"), now_s=0.0)
         for rank, hello in enumerate(hellos):
             self._ledger.hear(rank, hello, 0.0)
+        self._ledger.memories()  # every owner is told of them, and not the first one only
+        self._hellos, self._memories = list(hellos), list[Memory]()
         self._is_first, self._last = True, (0, 0)
         self._outgoing: list[Job] = []
         self._deletions: list[Deletion] = []
@@ -41,11 +43,14 @@ class EngineMover:
         """See `Mover.begin`. Workers open their stores alone, so when they are new, whoever wrote before is gone."""
         is_quiet = self._ledger.begin(epoch, {} if self._is_first else left)
         self._is_first = False
+        self._memories = [memory_of(hello) for hello in self._hellos]
+        self._changed()
         return is_quiet
 
     def memories(self) -> list[Memory]:
-        """See `Mover.memories`."""
-        return self._ledger.memories()
+        """See `Mover.memories`: that of every worker, for each owner."""
+        memories, self._memories = self._memories, []
+        return memories
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""

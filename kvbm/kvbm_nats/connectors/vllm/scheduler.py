@@ -61,7 +61,7 @@ class SchedulerSide:
     ) -> None:
         """Open the owner, and again whenever it could not write its log any more. Raises what opening raises."""
         self._open_owner = open_owner
-        self._manager: BlockManager | None = open_owner()
+        self._manager: BlockManager | None = None
         self._reopening: Reopening | None = None
         self._mover, self._pins, self._clock = mover, Pins(pool), clock
         self._block_tokens = block_tokens
@@ -70,7 +70,7 @@ class SchedulerSide:
         self._loads = Loads(patience_s)
         self._progress = Progress()
         self._news = threading.Event()
-        self._manager.watch(self._news.set)
+        self._adopt(open_owner())
 
     def added(self, request: EngineRequest) -> None:
         """A request has come."""
@@ -310,8 +310,14 @@ class SchedulerSide:
     def _take_new_owner(self) -> None:
         """What vLLM has is new to it: it is recorded as requests go on."""
         if self._reopening and (manager := self._reopening.take()):
-            self._reopening, self._manager = None, manager
-            manager.watch(self._news.set)
+            self._reopening = None
+            self._adopt(manager)
             for tracked in self._tracked.values():
                 tracked.stored = 0
             _logger.warning("vLLM has kvbm again", epoch=manager.state.epoch)
+
+    def _adopt(self, manager: BlockManager) -> None:
+        """Before anybody looks anything up, it is told what memory the workers have."""
+        self._manager = manager
+        manager.watch(self._news.set)
+        self._guarded(lambda manager: manager.settle(0.0))
