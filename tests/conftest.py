@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from kvbm_events.jetstream import JetStreamLog, Options
 from kvbm_nats.nats_server import NatsServer
 from support.nats import URL_ENV
+from support.nixl import skip_without_nixl
 from support.object_servers import AZURE_CREDENTIALS, S3_CREDENTIALS, FakeS3, ObjectServers
 
 MAX_BYTES = 512 << 20
@@ -24,6 +25,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The same examples on every machine, however busy it is.
 settings.register_profile("kvbm", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kvbm")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What a test says that it needs is there, or it is skipped."""
+    skip_without_nixl(item)
 
 
 @pytest.fixture(scope="session")

@@ -8,17 +8,16 @@ from kvbm_tiers import Medium
 from kvbm_tiers.objects import Place, find_blocks, orphans
 from kvbm_tiers.slicing import Slice
 from support.chained_keys import prefix
+from support.nixl import marked
 from support.object_owner import LAYOUT, NAMESPACE, ObjectOwner
 from support.s3_faults import Fault
 
 KEYS = prefix([1] * 6)
 
 
-@pytest.fixture(params=["obstore", "nixl"])
+@pytest.fixture(params=marked(["obstore", "nixl"]))
 def open_owner(request, s3, tmp_path):
     """Opens owners of one instance, one after the other."""
-    if request.param == "nixl":
-        pytest.importorskip("nixl_cu12", reason="NOT TESTED: NIXL is not installed")
     log = MemoryLog()
 
     def open_(**more):

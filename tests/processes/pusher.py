@@ -1,7 +1,7 @@
 """A process with an agent over memory full of ones: `pusher.py SIZE`. It prints metadata and address, and does as it is told.
 
 `meet METADATA` · `push ADDRESS`: write all of its memory there, and print `done`, or `failed` and why ·
-`count BYTE`: print how many pieces of 1 MiB end with it.
+`push-on ADDRESS`: the same, again and again until it fails · `count BYTE`: print how many pieces of 1 MiB end with it.
 """
 
 import sys
@@ -28,11 +28,12 @@ def main(size):
         match line.split():
             case ["meet", metadata]:
                 pusher.meet(bytes.fromhex(metadata)).result()
-            case ["push", address]:
-                places = range(0, size, PIECE)
-                here, there = ([start + at for at in places] for start in (mine, int(address)))
+            case ["push" | "push-on" as order, address]:
+                here, there = ([start + at for at in range(0, size, PIECE)] for start in (mine, int(address)))
                 try:
                     pusher.push(here, there, PIECE).result()
+                    while order == "push-on":
+                        pusher.push(here, there, PIECE).result()
                     say("done")
                 except NixlTransferFailed as error:
                     say("failed", error)

@@ -16,7 +16,6 @@ from kvbm_tiers import OBJECT_TIER, Job, MemoryMover, Mover, NixlObjectMover, Re
 from kvbm_tiers.cpu_device import CpuDevice
 from kvbm_tiers.cuda import CudaDevice, CudaMover, Way, Ways
 from kvbm_tiers.disk_slab import DiskSlab
-from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.job_book import wall_clock_us
 from kvbm_tiers.layout import Layout
@@ -30,6 +29,7 @@ from kvbm_tiers.routed_mover import open_mover
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
 from support.gpu import gpu_driver
+from support.nixl import marked
 from support.object_servers import FakeS3, ObjectServers
 
 CAPACITY = 64
@@ -79,7 +79,10 @@ KINDS: dict[str, tuple[TierName, TierName]] = {
     "nixl az g2-g4": ("g2", "g4"),
     "nixl az g4-g2": ("g4", "g2"),
 }
-PARAMS = [pytest.param(kind, marks=pytest.mark.gpu) if kind.startswith("cuda") else kind for kind in KINDS]
+PARAMS = [
+    pytest.param(kind, marks=pytest.mark.gpu) if kind.startswith("cuda") else param
+    for kind, param in zip(KINDS, marked(KINDS), strict=True)
+]
 """The kinds as parameters of tests."""
 
 
@@ -147,10 +150,10 @@ class Rig:
             return CudaMover(self.stores, ways=Ways(way, way), now_us=self.clock)
         try:
             return self._open_over_stores(folder)
-        except (NixlUnavailable, pytest.skip.Exception) as error:
+        except pytest.skip.Exception:
             for store in self.stores.values():
                 store.close()
-            pytest.skip(f"NOT TESTED: {error}" if isinstance(error, NixlUnavailable) else str(error))
+            raise
 
     def _open_over_stores(self, folder: Path) -> Mover:
         if OBJECT_TIER in {self.source, self.tier}:

@@ -9,10 +9,11 @@ from xxhash import xxh3_64_hexdigest
 from kvbm_events.schema.errors import NamespaceMismatch
 from kvbm_tiers import CORRUPT, CpuDevice, ThreadMover, loss, preset
 from support.movers import Rig, open_stores
+from support.nixl import marked
 from support.small_disk import fill
 
 TINY = preset("tiny")
-MOVERS = ["thread", "nixl aio", "nixl uring"]
+MOVERS = marked(["thread", "nixl aio", "nixl uring"])
 
 
 @pytest.fixture(params=MOVERS)

@@ -1,6 +1,5 @@
 """A mover that is killed in the middle: what it had reported is on disk, and whatever else is there does not pass."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from xxhash import xxh3_64_hexdigest
 from kvbm_tiers import DiskSlab, HostArena, preset
 from kvbm_tiers.memory import anonymous
 from support.movers import key_of, open_bucket
+from support.nixl import marked
 
 SCRIPT = Path(__file__).parents[1] / "processes" / "mover.py"
 CAPACITY = 4096
@@ -20,8 +20,6 @@ TINY = preset("tiny")
 
 def killed(kind, lines, *places):
     """Let it move until it has said so many lines, and kill it; what it reported, by slot."""
-    if kind == "nixl" and not importlib.util.find_spec("nixl_cu12"):
-        pytest.skip("NOT TESTED: NIXL is not installed")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         [sys.executable, str(SCRIPT), kind, *places], stdout=subprocess.PIPE, text=True, env=environment
@@ -35,7 +33,7 @@ def killed(kind, lines, *places):
 
 
 @pytest.mark.parametrize("lines", [1, 40, 700])
-@pytest.mark.parametrize("kind", ["thread", "nixl"])
+@pytest.mark.parametrize("kind", marked(["thread", "nixl"]))
 def test_what_was_reported_is_on_disk_after_kill_9(kind, lines, tmp_path):
     reported = killed(kind, lines, str(tmp_path))
     slab = DiskSlab(tmp_path / "slab", namespace="m=1", layout=TINY, capacity=CAPACITY)
@@ -51,7 +49,7 @@ def test_what_was_reported_is_on_disk_after_kill_9(kind, lines, tmp_path):
 
 
 @pytest.mark.parametrize("lines", [1, 40, 300])
-@pytest.mark.parametrize("kind", ["obstore", "nixl"])
+@pytest.mark.parametrize("kind", marked(["obstore", "nixl"]))
 def test_what_was_reported_is_in_object_storage_after_kill_9(kind, lines, tmp_path, s3):
     reported = killed(kind, lines, str(tmp_path / "memory"), url := s3.url("p", via=kind))
     bucket = open_bucket(url, TINY, CAPACITY)

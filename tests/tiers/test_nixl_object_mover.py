@@ -35,6 +35,7 @@ def reasons(reports):
     return {slot: report.reason for report in reports for slot in report.slots}
 
 
+@pytest.mark.nixl
 @pytest.mark.parametrize("path", ["g2-g4", "g4-g2"])
 def test_bytes_go_by_nixl_one_object_a_transfer(open_rig, monkeypatch, path):
     """Of several, one that fails ends them all while others still write to our memory."""
@@ -54,6 +55,7 @@ def test_bytes_go_by_nixl_one_object_a_transfer(open_rig, monkeypatch, path):
     assert posted == [1] * 6
 
 
+@pytest.mark.nixl
 @pytest.mark.parametrize("path", ["g2-g4", "g4-g2"])
 def test_what_nixl_fails_at_is_done_once_more(open_rig, s3, path):
     rig = open_rig(path)
@@ -66,6 +68,7 @@ def test_what_nixl_fails_at_is_done_once_more(open_rig, s3, path):
     assert xxh3_64_hexdigest(rig.get(2)) == sums[2]
 
 
+@pytest.mark.nixl
 def test_a_block_that_ends_in_the_mark_is_read_twice_and_arrives(open_rig, s3):
     rig = open_rig("g4-g2")
     rig.put(0, b"\xff" * TINY.block_bytes)
@@ -76,6 +79,7 @@ def test_a_block_that_ends_in_the_mark_is_read_twice_and_arrives(open_rig, s3):
     assert len(s3.requests()) == 2
 
 
+@pytest.mark.nixl
 def test_a_failure_nobody_waits_for_any_more_is_not_done_once_more(open_rig, s3):
     rig = open_rig("g2-g4")
     rig.fill(0)

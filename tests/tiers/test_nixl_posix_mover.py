@@ -14,6 +14,7 @@ from kvbm_tiers import agent_thread, nixl_mover, preset
 from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.nixl_agent import PosixAgent
 from support.movers import CAPACITY, Rig, collect
+from support.nixl import marked
 
 TINY = preset("tiny")
 WEDGED = Path(__file__).parents[1] / "processes" / "wedged_mover.py"
@@ -31,8 +32,8 @@ def test_the_room_imports_none_of_what_it_can_do_without():
     assert python(f"import sys, kvbm_tiers\nprint(*[name for name in {names} if name in sys.modules])") == []
 
 
+@pytest.mark.nixl
 def test_an_agent_does_not_import_torch():
-    pytest.importorskip("nixl_cu12", reason="NOT TESTED: NIXL is not installed")
     script = """
 import sys
 from kvbm_tiers.nixl_agent import PosixAgent
@@ -48,8 +49,8 @@ def test_without_nixl_it_says_how_to_install_it(monkeypatch):
         PosixAgent("a", "aio", [], [])
 
 
+@pytest.mark.nixl
 def test_a_region_that_nixl_does_not_take_is_an_error_of_ours():
-    pytest.importorskip("nixl_cu12", reason="NOT TESTED: NIXL is not installed")
     with pytest.raises(NixlUnavailable, match="does not start"):
         PosixAgent("a", "aio", ["not a row"], [])
 
@@ -89,9 +90,9 @@ def gate(monkeypatch):
     return Gate(monkeypatch)
 
 
-@pytest.fixture
-def rig(tmp_path):
-    rig = Rig("nixl aio g3-g2", tmp_path, TINY)
+@pytest.fixture(params=marked(["nixl aio g3-g2"]))
+def rig(request, tmp_path):
+    rig = Rig(request.param, tmp_path, TINY)
     yield rig
     rig.close()
 
@@ -212,6 +213,7 @@ class CountedLanes:
             raise
 
 
+@pytest.mark.nixl
 def test_a_device_that_is_slow_is_no_agent_that_hangs(tmp_path, gate, monkeypatch):
     rig = Rig("nixl aio g3-g1", tmp_path, TINY)
     gate.open.set()
@@ -269,10 +271,10 @@ def test_closing_parks_the_agents_that_hang(gate, rig, parked):
     assert len(flying) == agent_thread.LANES
 
 
+@pytest.mark.nixl
 @pytest.mark.parametrize("engine", ["uring", "aio"])
 def test_an_engine_that_really_lost_transfers_is_replaced(engine, tmp_path):
     """In a process of its own: what NIXL does after a handle was released too early lasts as long as the process."""
-    pytest.importorskip("nixl_cu12", reason="NOT TESTED: NIXL is not installed")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     child = subprocess.run(
         [sys.executable, str(WEDGED), engine, str(tmp_path)],
@@ -285,6 +287,7 @@ def test_an_engine_that_really_lost_transfers_is_replaced(engine, tmp_path):
     assert child.stdout.splitlines()[-1] == "all that was not lost is there; agents: 2"
 
 
+@pytest.mark.nixl
 def test_a_handle_that_nixl_does_not_take_back_is_kept(tmp_path, monkeypatch):
     rig = Rig("nixl aio g3-g2", tmp_path, TINY)
     agents = []

@@ -8,17 +8,17 @@ from xxhash import xxh3_64_hexdigest
 
 from kvbm_tiers import CORRUPT, loss, preset
 from support.movers import Rig, collect, key_of
+from support.nixl import marked
 from support.object_servers import BUCKET, SECRET
 from support.s3_faults import Fault
 
 TINY = preset("tiny")
 SIZE = TINY.block_bytes
-VIAS = ["obstore", "nixl"]
 ROUNDS = 3
 """Each fault comes so often, with work between: nothing may pile up."""
 
 
-@pytest.fixture(params=VIAS)
+@pytest.fixture(params=marked(["obstore", "nixl"]))
 def open_rig(request, tmp_path, s3):
     """Makes the rig of a path between two tiers, one of them on the server `s3`."""
     rigs = []
@@ -181,12 +181,13 @@ HANGS = [
     ("obstore", "g2-g4", "late"),
     ("obstore", "g4-g2", "hang"),
     ("obstore", "g4-g2", "stall"),
-    ("nixl", "g2-g4", "hang"),  # NIXL's time-outs are its own, and long
-    ("nixl", "g4-g2", "hang"),
+    # NIXL's time-outs are its own, and long
+    pytest.param("nixl", "g2-g4", "hang", marks=pytest.mark.nixl),
+    pytest.param("nixl", "g4-g2", "hang", marks=pytest.mark.nixl),
 ]
 
 
-@pytest.mark.parametrize(("open_rig", "path", "kind"), HANGS, ids=map(" ".join, HANGS), indirect=["open_rig"])
+@pytest.mark.parametrize(("open_rig", "path", "kind"), HANGS, indirect=["open_rig"])
 def test_what_hangs_is_in_doubt_from_its_deadline_until_the_request_is_given_up(open_rig, s3, path, kind):
     rig = open_rig(path, timeout_s=1.5)
     method = "PUT" if path == "g2-g4" else "GET"

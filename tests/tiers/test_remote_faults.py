@@ -18,7 +18,7 @@ from kvbm_tiers.remote.ucx_agent import UcxAgent
 from support.memory_hosts import HABITS, MemoryProcess
 from support.remote import in_doubt, remote_site, stopped, wait_until
 
-pytest.importorskip("nixl_cu12", reason="NOT TESTED: NIXL is not installed")
+pytestmark = pytest.mark.nixl
 COUNT = 48
 HALF = range(COUNT // 2)
 REST = range(COUNT // 2, COUNT)

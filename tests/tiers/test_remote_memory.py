@@ -20,7 +20,7 @@ from kvbm_tiers.remote import LinkOptions, RemoteMemory
 from kvbm_tiers.remote.messages import Connect, Prove, Push, encode, subject_of
 from support.memory_hosts import MemoryProcess
 
-pytest.importorskip("nixl_cu12", reason="NOT TESTED: NIXL is not installed")
+pytestmark = pytest.mark.nixl
 TINY = preset("tiny")
 CAPACITY = 6
 IMPATIENT = LinkOptions(heartbeat_s=0.1, dead_after_s=0.5, patience_s=0.3)

@@ -14,7 +14,7 @@ from kvbm_tiers.host_arena import SHARED_MEMORY
 from support.memory_hosts import MemoryProcess
 from support.networks import TwoHosts, nats_at
 
-pytest.importorskip("nixl_cu12", reason="NOT TESTED: NIXL is not installed")
+pytestmark = pytest.mark.nixl
 SCRIPT = Path(__file__).parents[1] / "processes" / "remote_mover.py"
 COUNT = 32
 SIZE_BYTES = COUNT * preset("llama-8b").block_bytes

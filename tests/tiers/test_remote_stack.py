@@ -16,7 +16,7 @@ from support.chained_keys import prefix
 from support.memory_hosts import MemoryProcess
 from support.service import NAMESPACE, Command, ServiceProcess, WorkerCommand
 
-pytest.importorskip("nixl_cu12", reason="NOT TESTED: NIXL is not installed")
+pytestmark = pytest.mark.nixl
 PLAN = [TierSpec(tier="g1", capacity=4), TierSpec(tier="g2", capacity=8), TierSpec(tier="g3", capacity=16)]
 
 

@@ -19,8 +19,8 @@ def stores(tmp_path):
         store.close()
 
 
+@pytest.mark.nixl
 def test_with_nixl_only_what_touches_disk_goes_there(stores):
-    pytest.importorskip("nixl_cu12", reason="NOT TESTED: NIXL is not installed")
     with structlog.testing.capture_logs() as logs:
         mover = open_mover(stores)
     assert isinstance(mover, RoutedMover)
