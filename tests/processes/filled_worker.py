@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.plan import parse_plan
 from kvbm_nats.traces.content import Content
 from kvbm_tiers import Meter, Stack, parse_media, preset
@@ -43,6 +44,7 @@ class FilledMover(Meter):
 
 
 def main():
+    log_to_stderr()
     url, instance, namespace, plan, layout, locks, *stores = sys.argv[1:]
     tiers = parse_plan(plan)
     with Stack(tiers, preset(layout), namespace, parse_media(stores)) as stack:

@@ -27,6 +27,7 @@ def frozen(server: NatsServer) -> Iterator[None]:
     pid = server.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED)  # with all its threads
     try:
         yield
     finally:

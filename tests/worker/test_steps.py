@@ -17,6 +17,8 @@ from support.workers import FileMover, WorkerProcess, found_below, settle, wrong
 ROUNDS = 2
 KINDS = ["offload", "onboard"]
 LEFT = "the owner was restarted"
+PATIENT_S = 60.0
+"""After which a worker counts as dead: none is here, however slow the machine."""
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_an_owner_is_killed_at_every_step(site, tmp_path, memory, kind, step):
                     worker.hear(word)
                     owner_process.kill()
                 owner_process.killed()
-            with site.open() as owner:
+            with site.open(dead_after_s=PATIENT_S) as owner:
                 assert wrong_blocks(owner, memory) == []
                 assert owner.check_integrity() == []
                 if pause:
@@ -113,7 +115,7 @@ def check_arrived(owner, keys, kind, arrived, step):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_server_is_killed_at_every_step(own_site, nats_server, tmp_path, memory, kind):
     site, killed = own_site, []
-    with site.open(dead_after_s=60) as owner, WorkerProcess(site.url, site.instance, tmp_path) as worker:
+    with site.open(dead_after_s=PATIENT_S) as owner, WorkerProcess(site.url, site.instance, tmp_path) as worker:
         worker.hear("ready")
         wanted = []
 
