@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema import MAX_BLOCKS, ROOT, AnyEvent, TierName
@@ -31,11 +31,20 @@ PIECE = 256
 class Engine:
     """One instance. A request looks up when it comes, and computes when `overlap` others have come after it."""
 
-    def __init__(self, log: MemoryLog, name: str, plan: str, namespace: str, *, overlap: int = 0) -> None:
+    def __init__(
+        self,
+        log: MemoryLog,
+        name: str,
+        plan: str,
+        namespace: str,
+        *,
+        overlap: int = 0,
+        priority_of: Callable[[str], int] = lambda _request: 50,
+    ) -> None:
         self.state, self.log, self.name = State(), log, name
         self.desk = Desk(self.state, self._store, START_US)
         self._waiting: deque[tuple[str, Sequence[str], int]] = deque()
-        self._overlap = overlap
+        self._overlap, self._priority_of = overlap, priority_of
         self._open(plan, namespace)
 
     def play(self, requests: Iterable[TraceRequest]) -> None:
@@ -66,12 +75,12 @@ class Engine:
 
     def _ask(self, name: str, keys: Sequence[str]) -> None:
         at = 0
-        for hit in match(self.desk, name, keys):
+        for hit in match(self.desk, name, keys, priority=self._priority_of(name)):
             end = at + len(hit.slots)
             if hit.tier != "g1":
                 self._load(name, keys[at:end], hit.tier)
             at = end
-        self._select(keys[:at])
+        self._select(keys[:at], self._priority_of(name))
         self._waiting.append((name, keys, len(self._resident(keys))))
 
     def _load(self, name: str, keys: Sequence[str], source: TierName) -> None:
@@ -91,20 +100,20 @@ class Engine:
         while at < len(keys):
             piece = keys[at : at + PIECE]
             try:
-                slots = allocate(self.desk, "g1", name, len(piece))
+                slots = allocate(self.desk, "g1", name, len(piece), priority=self._priority_of(name))
             except TierFull:
                 break
             register(self.desk, "g1", name, slots, piece, keys[at - 1] if at else ROOT)
             at += len(piece)
         below = self.state.below("g1")
-        if below and below.spec.admission == "write_through":
+        if below and below.spec.admission == "write_through" and self._priority_of(name) >= below.spec.priority_min:
             self._down(keys[:at])
         if name in self.state.requests:
             release(self.desk, name)
 
-    def _select(self, keys: Sequence[str]) -> None:
+    def _select(self, keys: Sequence[str], priority: int) -> None:
         below, g1 = self.state.below("g1"), self.state.tiers["g1"]
-        if below and below.spec.admission == "selective":
+        if below and below.spec.admission == "selective" and priority >= below.spec.priority_min:
             index, least = g1.lineage.index, below.spec.seen_min
             self._down([key for key in keys if key in index and g1.seen[index[key]] >= least])
 

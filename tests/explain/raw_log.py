@@ -1,6 +1,6 @@
 """The slow and obvious answer to why a look-up missed: every event from the beginning, sets of keys, nothing clever.
 
-It shares with what it checks the form of an event, and no more. One instance, one epoch, and copies that arrive at once.
+It shares with what it checks the forms of an event and of an answer, and no more. One instance, one epoch, and copies that arrive at once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from kvbm_events.codec import decode
 from kvbm_events.log import Entry
 from kvbm_events.schema import (
     ROOT,
+    Allocated,
     Evicted,
     Matched,
     Opened,
@@ -23,6 +24,7 @@ from kvbm_events.schema import (
     to_slots,
     unpack_keys,
 )
+from kvbm_nats.explain.answers import Loss
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Left:
     request: str
     seen: int
     was_sent_down: bool
+    was_urgent: bool
     capacity: int
     keys: list[str]
 
@@ -45,6 +48,11 @@ class Book:
 
     capacity: dict[str, int] = field(default_factory=dict)
     least: dict[str, int] = field(default_factory=dict)
+    least_priority: dict[str, int] = field(default_factory=dict)
+    counts_bringers: set[str] = field(default_factory=set)
+    observed: set[str] = field(default_factory=set)
+    priorities: dict[str, int] = field(default_factory=dict)
+    urgent: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     tiers: dict[str, set[str]] = field(default_factory=dict)
     seen: dict[str, dict[str, int]] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
@@ -58,27 +66,36 @@ class Book:
         match event:
             case Opened():
                 self._open(event)
+            case Allocated():
+                self.priorities[event.request] = event.priority
             case Registered():
-                above = event.parent
-                for key in unpack_keys(event.keys):
-                    self.behind[above].add(event.request)
-                    self.parents[key] = above
-                    self._arrive(event.tier, key)
-                    above = key
+                self._register(event)
             case TransferStarted():
                 keys = unpack_keys(event.keys)
                 self.under_way[event.transfer] = dict(zip(to_slots(event.slots), keys, strict=True))
+                self.priorities[event.transfer] = event.priority
                 if event.source < event.tier:
                     self.sent_down.update(keys)
             case TransferCompleted():
                 for slot in to_slots(event.slots):
-                    self._arrive(event.tier, self.under_way[event.transfer].pop(slot))
+                    key = self.under_way[event.transfer].pop(slot)
+                    self._arrive(event.tier, key, self.priorities[event.transfer])
             case Matched():
                 self._count_seen(event)
+                self._note_urgent(event)
             case Evicted():
                 self._evict(seq, event)
             case _:
                 pass
+
+    def _register(self, event: Registered) -> None:
+        above, known = event.parent, dict(event.existing)
+        for at, key in enumerate(unpack_keys(event.keys)):
+            if at not in known:
+                self.behind[above].add(event.request)
+            self.parents[key] = above
+            self._arrive(event.tier, key, self.priorities[event.request])
+            above = key
 
     def _open(self, event: Opened) -> None:
         names = [spec.tier for spec in event.tiers]
@@ -90,10 +107,17 @@ class Book:
             for above, spec in zip(names, event.tiers[1:], strict=False)
             if spec.admission == "selective"
         }
+        below = list(zip(names, event.tiers[1:], strict=False))
+        self.least_priority = {above: spec.priority_min for above, spec in below if spec.priority_min}
+        self.counts_bringers = {above for above, spec in below if spec.admission == "write_through"}
+        self.observed = {spec.tier for spec in event.tiers if spec.control == "observed"}
 
-    def _arrive(self, tier: str, key: str) -> None:
+    def _arrive(self, tier: str, key: str, priority: int) -> None:
         if key in self.tiers[tier]:
             return
+        self.urgent[tier].discard(key)
+        if tier in self.counts_bringers and priority >= self.least_priority.get(tier, 0):
+            self.urgent[tier].add(key)
         self.tiers[tier].add(key)
         self.seen[tier][key] = 1
         self.stored.add(key)
@@ -109,6 +133,14 @@ class Book:
                     self.seen[tier][key] += 1
                     key = self.parents.get(key, ROOT)
 
+    def _note_urgent(self, event: Matched) -> None:
+        for tier, least in self.least_priority.items():
+            key = event.found[-1].last if event.found else ROOT
+            while event.priority >= least and key != ROOT:
+                if key in self.tiers[tier]:
+                    self.urgent[tier].add(key)
+                key = self.parents.get(key, ROOT)
+
     def _evict(self, seq: int, event: Evicted) -> None:
         keys = unpack_keys(event.keys)
         for key in keys:
@@ -122,6 +154,7 @@ class Book:
                 event.request,
                 self.seen[event.tier][key],
                 was_below,
+                event.tier not in self.least_priority or key in self.urgent[event.tier],
                 self.capacity[event.tier],
                 keys,
             )
@@ -154,6 +187,24 @@ class Answer:
     by: str = ""
     requests: int = 0
     capacity_needed: int | None = None
+    refused: str = ""
+
+
+def as_answer(loss: Loss) -> Answer:
+    """What of the answer under test is compared."""
+    seq = 0 if loss.cause == "engine_declined" else loss.seq
+    return Answer(
+        loss.cause,
+        loss.first_block,
+        loss.blocks,
+        loss.key,
+        seq,
+        loss.tier,
+        loss.by,
+        loss.requests,
+        loss.capacity_needed,
+        loss.refused,
+    )
 
 
 class RawLog:
@@ -179,14 +230,19 @@ class RawLog:
 
     def _explain(self, book: Book, place: int, look_up: Matched) -> list[Answer]:
         missed = unpack_keys(look_up.missed)
-        known = sum(part.blocks for part in look_up.found)
-        above = look_up.found[-1].last if look_up.found else ROOT
+        known = look_up.asked - len(missed) - look_up.unnamed
+        own = set().union(*(book.tiers[tier] for tier in book.observed))
         answers: list[Answer] = []
         later = self._computed_later(place, look_up)
         at = 0
         while at < len(missed):
             key = missed[at]
-            if key in later:
+            if key in own:
+                end = at
+                while end < len(missed) and missed[end] in own:
+                    end += 1
+                answers.append(Answer("engine_declined", known + at, end - at, key, tier="g1"))
+            elif key in later:
                 seq, request = later[key]
                 end = at
                 while end < len(missed) and later.get(missed[end], (0, ""))[1] == request:
@@ -198,21 +254,39 @@ class RawLog:
                     end += 1
                 answers.append(self._left(book, place, missed[at:end], known + at))
             else:
-                end, others = len(missed), len(book.behind[above if not at else missed[at - 1]])
+                parent = missed[at - 1] if at else self._parent(look_up, book, key)
+                end, others = len(missed), len(book.behind[parent]) if parent is not None else 0
                 cause = "diverged" if others else "new"
                 size = end - at + look_up.unnamed
                 answers.append(Answer(cause, known + at, size, key, requests=others))
             at = end
         return answers
 
+    def _parent(self, look_up: Matched, book: Book, key: str) -> str | None:
+        """The key before the first missed one; where only the engine had it, whoever stores that one tells it, if anybody."""
+        if look_up.asked == len(unpack_keys(look_up.missed)) + look_up.unnamed:
+            return ROOT
+        found = sum(part.blocks for part in look_up.found)
+        is_whole = found + len(unpack_keys(look_up.missed)) + look_up.unnamed == look_up.asked
+        if is_whole or (look_up.found and look_up.found[-1].tier not in book.observed):
+            return look_up.found[-1].last
+        for place, (_, event) in enumerate(self.events):
+            if isinstance(event, Registered) and key in self.keys[place]:
+                at = self.keys[place].index(key)
+                return self.keys[place][at - 1] if at else event.parent
+        return None
+
     def _left(self, book: Book, place: int, keys: list[str], first: int) -> Answer:
         left, deepest = book.left[keys[0]], book.left[keys[-1]]
         least = book.least.get(left.tier)
-        refused = left.reason == "capacity" and least and left.seen < least and not left.was_sent_down
-        cause = "corrupt" if left.reason == "corrupt" else "not_admitted" if refused else "evicted"
+        refused = ""
+        if left.reason == "capacity" and not left.was_sent_down:
+            refused = "seen" if least and left.seen < least else "" if left.was_urgent else "priority"
+        causes = {"corrupt": "corrupt", "gone": "gone", "reset": "reset"}
+        cause = causes.get(left.reason) or ("not_admitted" if refused else "evicted")
         is_one = left.tier == deepest.tier and deepest.reason == "capacity"
         needed = self._needed(book, keys[-1], place) if is_one else None
-        return Answer(cause, first, len(keys), keys[0], left.seq, left.tier, left.request, 0, needed)
+        return Answer(cause, first, len(keys), keys[0], left.seq, left.tier, left.request, 0, needed, refused)
 
     def _needed(self, book: Book, key: str, place: int) -> int:
         """Its capacity, a slot for itself, and one for every block that left after it and is not back."""

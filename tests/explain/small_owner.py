@@ -8,6 +8,7 @@ from hashlib import blake2b
 from explain.played import START_US, Engine
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema import ROOT
+from kvbm_nats.explain.answers import WhyMiss
 from kvbm_statemachine.decide import (
     allocate,
     complete_transfer,
@@ -29,6 +30,10 @@ def prompt(*words: str) -> list[str]:
     return keys
 
 
+def causes(found: WhyMiss) -> list[tuple[str, int, int]]:
+    return [(loss.cause, loss.first_block, loss.blocks) for loss in found.losses]
+
+
 class Owner:
     """An instance in a log, and what an engine does with it in a line each."""
 
@@ -39,16 +44,16 @@ class Owner:
     def at(self, seconds: float) -> None:
         self.desk.now_us = START_US + int(seconds * 1e6)
 
-    def ask(self, request: str, keys: Sequence[str], *, hold: bool = False) -> int:
-        return sum(len(hit.slots) for hit in match(self.desk, request, keys, hold=hold))
+    def ask(self, request: str, keys: Sequence[str], *, hold: bool = False, **more: int) -> int:
+        return sum(len(hit.slots) for hit in match(self.desk, request, keys, hold=hold, **more))
 
-    def fill(self, request: str, keys: Sequence[str]) -> None:
+    def fill(self, request: str, keys: Sequence[str], *, priority: int = 50) -> None:
         """Look up, compute the rest, let go."""
-        found = self.ask(request, keys, hold=True)
-        self.compute(request, keys, found)
+        found = self.ask(request, keys, hold=True, priority=priority)
+        self.compute(request, keys, found, priority=priority)
 
-    def compute(self, request: str, keys: Sequence[str], found: int = 0) -> None:
-        slots = allocate(self.desk, "g1", request, len(keys) - found)
+    def compute(self, request: str, keys: Sequence[str], found: int = 0, *, priority: int = 50) -> None:
+        slots = allocate(self.desk, "g1", request, len(keys) - found, priority=priority)
         register(self.desk, "g1", request, slots, keys[found:], keys[found - 1] if found else ROOT)
         release(self.desk, request)
 

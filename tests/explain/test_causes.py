@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from explain.small_owner import NAMESPACE, Owner, prompt
-from kvbm_events.memory import MemoryLog
+from explain.small_owner import NAMESPACE, Owner, causes, prompt
 from kvbm_events.schema import ROOT
 from kvbm_nats.explain import why_miss
-from kvbm_nats.explain.answers import WhyMiss
 from kvbm_nats.projection import open_projection
 from kvbm_statemachine.decide import (
     allocate,
@@ -20,28 +18,6 @@ from kvbm_statemachine.decide import (
     register,
 )
 from projection.checks import caught_up
-
-
-@pytest.fixture
-def log() -> MemoryLog:
-    return MemoryLog()
-
-
-@pytest.fixture
-def ask_why(log, tmp_path):
-    async def ask(request: str, **where) -> WhyMiss:
-        url = str(tmp_path / "projection.db")
-        await caught_up(url, log)
-        async with open_projection(url) as projection:
-            found = await why_miss(projection, request, **where)
-        assert found is not None
-        return found
-
-    return ask
-
-
-def causes(found: WhyMiss) -> list[tuple[str, int, int]]:
-    return [(loss.cause, loss.first_block, loss.blocks) for loss in found.losses]
 
 
 async def test_nothing_was_missed(log, ask_why):
@@ -92,6 +68,16 @@ async def test_a_way_that_was_gone_at_the_same_time_counts(log, ask_why):
     owner.compute("req-2", prompt("s", "y"))
     owner.ask("req-3", prompt("s", "z"))
     assert (await ask_why("req-3")).losses[0].requests == 2
+
+
+async def test_who_computed_in_vain_what_was_there_went_no_other_way(log, ask_why):
+    owner = Owner(log, plan="g1=32")
+    owner.ask("req-1", prompt("s", "x"), hold=True)
+    owner.ask("req-2", prompt("s", "x"), hold=True)
+    owner.compute("req-1", prompt("s", "x"))
+    owner.compute("req-2", prompt("s", "x"))
+    owner.ask("req-3", prompt("s", "x", "z"))
+    assert causes(await ask_why("req-3")) == [("new", 2, 1)]
 
 
 async def test_another_salt_is_another_prompt_from_its_start(log, ask_why):

@@ -10,11 +10,10 @@ from typing import NamedTuple
 import pytest
 
 from explain.played import Engine
-from explain.raw_log import Answer, RawLog
+from explain.raw_log import RawLog, as_answer
 from kvbm_events.log import Entry
 from kvbm_events.memory import MemoryLog
 from kvbm_nats.explain import miss_causes, why_miss
-from kvbm_nats.plan import parse_plan
 from kvbm_nats.projection import open_projection
 from kvbm_nats.traces import load_trace
 from kvbm_nats.traces.request import TraceRequest
@@ -26,10 +25,14 @@ SAMPLES = 200
 
 
 class Case(NamedTuple):
-    """Files that are played side by side, the plan, how many requests overlap, and causes that the sample must have."""
+    """Files of which the first requests are played side by side, and causes that the sample must have.
+
+    The plan has 5 % of the blocks that there are, with `g1_share` of them in g1 and the others, if any, in a selective g2.
+    """
 
     files: list[str]
-    plan: str
+    requests: int
+    g1_share: float
     overlap: int
     causes: set[str]
 
@@ -45,19 +48,23 @@ SIXTEEN = [
     for number in (40, 56, 98, 142, 224, 403, 537, 561, 576, 601, 614, 617, 621, 692, 704, 721)
 ]
 CASES = {
-    "conversation": Case(["mooncake_conversation.jsonl.gz"], "g1=9139", 3, {"diverged", "evicted"}),
-    "claude-code": Case(
-        ["claude_code/trace_0714.json.gz"], "g1=300,g2=292:selective/2", 2, {"diverged", "in_flight", "new"}
-    ),
-    "claude-code, 16 sessions": Case(
-        SIXTEEN, "g1=664,g2=997:selective/2", 1, {"diverged", "evicted", "new", "not_admitted"}
-    ),
+    "conversation": Case(["mooncake_conversation.jsonl.gz"], 2000, 1, 3, {"diverged", "evicted", "in_flight", "new"}),
+    "claude-code": Case(["claude_code/trace_0714.json.gz"], 2000, 0.5, 2, {"diverged", "in_flight", "new"}),
+    "claude-code, 16 sessions": Case(SIXTEEN, 800, 0.4, 1, {"diverged", "evicted", "new", "not_admitted"}),
 }
 
 
 def requests_of(case: Case, folder: Path) -> list[TraceRequest]:
-    """The requests of all files, side by side."""
-    return sorted((each for file in case.files for each in load_trace(folder / file)), key=lambda each: each.at_s)
+    """The first requests of all files, side by side."""
+    every = (each for file in case.files for each in load_trace(folder / file))
+    return sorted(every, key=lambda each: each.at_s)[: case.requests]
+
+
+def plan_of(case: Case, trace: list[TraceRequest]) -> str:
+    """A twentieth of the trace's blocks."""
+    size = len({key for each in trace for key in each.keys}) // 20
+    g1 = round(size * case.g1_share)
+    return f"g1={g1},g2={size - g1}:selective/2" if g1 < size else f"g1={g1}"
 
 
 @pytest.fixture(scope="module", params=CASES, ids=str)
@@ -65,7 +72,9 @@ def played(request, real_traces: Path, tmp_path_factory) -> Played:
     case = CASES[request.param]
     trace = requests_of(case, real_traces)
     log = MemoryLog()
-    Engine(log, INSTANCE, case.plan, f"block_tokens={trace[0].block_tokens}", overlap=case.overlap).play(trace)
+    Engine(log, INSTANCE, plan_of(case, trace), f"block_tokens={trace[0].block_tokens}", overlap=case.overlap).play(
+        trace
+    )
     file = tmp_path_factory.mktemp("kept") / "projection.db"
 
     async def project() -> list[Entry]:
@@ -73,12 +82,6 @@ def played(request, real_traces: Path, tmp_path_factory) -> Played:
         return [entry async for batch in log.read(until=await log.last_seq()) for entry in batch]
 
     return Played(asyncio.run(project()), str(file), case.causes)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_plan_is_five_percent(real_traces, name):
-    unique = len({key for each in requests_of(CASES[name], real_traces) for key in each.keys})
-    assert sum(spec.capacity for spec in parse_plan(CASES[name].plan)) == pytest.approx(unique * 0.05, rel=0.01)
 
 
 async def test_the_answer_is_that_of_the_raw_log(played: Played):
@@ -114,17 +117,3 @@ async def test_the_causes_of_all_add_up(played: Played):
     assert {each.cause: each.blocks for each in found.causes} == blocks
     assert found.missed == sum(blocks.values())
     assert found.with_misses == sum(bool(answers) for answers in expected.values())
-
-
-def as_answer(loss) -> Answer:
-    return Answer(
-        loss.cause,
-        loss.first_block,
-        loss.blocks,
-        loss.key,
-        loss.seq,
-        loss.tier,
-        loss.by,
-        loss.requests,
-        loss.capacity_needed,
-    )

@@ -10,7 +10,7 @@ from kvbm_nats.cli.source import MomentOptions, opened, seq_of
 from kvbm_nats.cli.text import Json, write_json
 from kvbm_nats.explain import request_story
 from kvbm_nats.explain.answers import RequestStory
-from kvbm_nats.explain.words import blocks, span
+from kvbm_nats.explain.words import blocks, found_in_words, span
 
 
 def show(request: str, /, *, json: Json = False, source: MomentOptions | None = None) -> bool:
@@ -43,7 +43,7 @@ async def _show(request: str, options: MomentOptions, *, json: bool) -> bool:
 def _tell(story: RequestStory) -> None:
     state = "open" if story.is_open else f"over: {story.ended}"
     write_words(f"request {story.request} of {', '.join(story.instances)}, {state}", style="bold")
-    found = ", ".join(f"{count:,} in {tier}" for tier, count in story.found.items()) or "none"
+    found = found_in_words(story.found, story.by_engine)
     write_words(f"asked       {blocks(story.look_ups, 'time')}, for {blocks(story.asked)}: found {found}")
     write_words(f"registered  {blocks(story.registered)}; {blocks(story.evicted_for)} evicted to make room for it")
     lasted = f"{clock(story.first_us)} to {clock(story.last_us)}, {span(story.last_us - story.first_us)}"

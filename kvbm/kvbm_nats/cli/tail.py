@@ -27,6 +27,7 @@ from kvbm_nats.replay.tail import BACK_MAX, entries_between, last_entries, seq_o
 LAST_MAX = 10_000
 EventName = Literal[
     "Opened",
+    "Attached",
     "Allocated",
     "Registered",
     "Matched",

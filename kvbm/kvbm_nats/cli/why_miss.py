@@ -15,7 +15,7 @@ from kvbm_nats.cli.text import Json, write_json
 from kvbm_nats.explain import miss_causes, why_miss
 from kvbm_nats.explain.answers import Loss, MissCauses, WhyMiss
 from kvbm_nats.explain.miss_causes import LOOK_UPS_MAX
-from kvbm_nats.explain.words import SHOWN_DIGITS, blocks
+from kvbm_nats.explain.words import SHOWN_DIGITS, blocks, found_in_words
 
 
 def why_miss_command(
@@ -67,7 +67,7 @@ def _tell(answer: WhyMiss) -> None:
         write_words(f"{answer.request} missed nothing: all {blocks(answer.asked)} were there", style="bold")
     else:
         write_words(f"{answer.losses[0].cause}: {answer.losses[0].said}", style="bold")
-    found = ", ".join(f"{count:,} in {tier}" for tier, count in answer.found.items()) or "none"
+    found = found_in_words(answer.found, answer.by_engine)
     which = f", look-up {answer.look_up} of {answer.look_ups}" if answer.look_ups > 1 else ""
     write_words(
         f"{answer.request} asked {answer.instance} for {blocks(answer.asked)} at {clock(answer.at_us)} "

@@ -18,9 +18,11 @@ Cause = Literal[
     "reset",
     "not_admitted",
     "corrupt",
+    "gone",
     "load_failed",
     "in_flight",
     "unreachable",
+    "engine_declined",
     "other_instance",
     "other_namespace",
 ]
@@ -29,12 +31,14 @@ Cause = Literal[
 new               nothing was ever stored behind the block before: the prompt goes on where none went
 diverged          never stored, while another block is behind the same one: the prompts part here
 evicted           was here, and the last tier that had it gave it up for want of room, by age, or because it was told to
-reset             was here, and its tier was lost with an owner's restart
-not_admitted      was evicted, and had never gone down because it was not seen often enough
+reset             was here, and its tier was lost with an owner's restart, or came back with other contents
+not_admitted      was evicted, and had never gone down: not seen often enough, or for requests of too low a priority only
 corrupt           its bytes were not what they had been
+gone              it was not where it had been put: an object that vanished
 load_failed       was found below, and did not come up
 in_flight         was on its way, or another request was computing it
 unreachable       was in a faster tier, behind a block that only a slower one had
+engine_declined   was in a tier of the engine's own, and the engine did not take it from there
 other_instance    never stored here, while another instance had it
 other_namespace   stored under another namespace only
 """
@@ -104,7 +108,8 @@ class RequestStory(Struct, frozen=True, kw_only=True):
     """A request as of a moment.
 
     :ivar is_open: whether it holds something, or may; `ended` is the reason of its last release
-    :ivar look_ups: how often it asked; `asked` and `found` are the blocks of all of them
+    :ivar look_ups: how often it asked; `asked`, `found` and `by_engine` are the blocks of all of them
+    :ivar by_engine: found by the engine in its own cache, of which the log knows no more
     :ivar evicted_for: blocks that others lost to make room for it
     :ivar more: events that are not listed, the oldest
     """
@@ -119,6 +124,7 @@ class RequestStory(Struct, frozen=True, kw_only=True):
     look_ups: int
     asked: int
     found: dict[TierName, int]
+    by_engine: int = 0
     registered: int
     evicted_for: int
     events: list[Event]
@@ -137,8 +143,9 @@ class Loss(Struct, frozen=True, kw_only=True):
     """Blocks in a row that were not found, for one cause.
 
     :ivar first_block: place of the first in the prompt, from 0; `first_token`, `tokens` where a block's size is known
-    :ivar key: of the first; `parent` is the key before it, empty at the prompt's start
+    :ivar key: of the first; `parent` is the key before it, empty at the prompt's start, None where no event tells
     :ivar seq, tier, reason, actor, by: of the event behind it, and the request for which it came about
+    :ivar refused: of `not_admitted`: what the tier below asks for, how often it was `seen` or a `priority`
     :ivar requests: of `diverged`: how many requests went another way from here, before this one
     :ivar capacity, capacity_needed: of the tier when it evicted, and what would have kept these blocks until they were asked for
     """
@@ -149,7 +156,7 @@ class Loss(Struct, frozen=True, kw_only=True):
     first_block: int
     first_token: int | None
     key: str
-    parent: str
+    parent: str | None
     said: str
     seq: int = 0
     at_us: int = 0
@@ -158,6 +165,7 @@ class Loss(Struct, frozen=True, kw_only=True):
     reason: str = ""
     actor: str = ""
     by: str = ""
+    refused: Literal["", "seen", "priority"] = ""
     requests: int = 0
     capacity: int | None = None
     capacity_needed: int | None = None
@@ -168,6 +176,7 @@ class WhyMiss(Struct, frozen=True, kw_only=True):
     """A look-up, and why it did not find all that it asked for.
 
     :ivar look_up: which of the request's `look_ups` it is, from 1
+    :ivar by_engine: blocks that the engine found in its own cache, of which the log knows no more
     :ivar losses: in the order of the prompt; empty where nothing was missed
     """
 
@@ -180,6 +189,7 @@ class WhyMiss(Struct, frozen=True, kw_only=True):
     look_ups: int
     asked: int
     found: dict[TierName, int]
+    by_engine: int = 0
     missed: int
     block_tokens: int | None
     losses: list[Loss]

@@ -1,6 +1,7 @@
 """Why one key was not found by a look-up: the first of these that is true, as things stood just before it.
 
-1. an instance's tier had it: it had not been acknowledged yet, or was behind a block that only a slower tier had
+1. an instance's tier had it: it had not been acknowledged yet, or was behind a block that only a slower tier had, or
+   the tier is an engine's own, and the engine did not take it
 2. a transfer was bringing it, or another request had looked it up before and registered it later
 3. it was there before: what became of the last tier that had it
 4. it was never there: another instance had it, another namespace has it, or nobody ever stored it.
@@ -14,7 +15,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from kvbm_events.schema import TIERS, Evicted, Matched, Opened, Registered, TierSpec, unpack_keys
+from kvbm_events.schema import TIERS, Evicted, Matched, Opened, Registered, unpack_keys
+from kvbm_nats.explain.admission import Refusal, refusal_of
 from kvbm_nats.explain.answers import Cause
 from kvbm_nats.explain.known import Known, Need, Steps
 from kvbm_nats.explain.look_up import LookUp, Told
@@ -25,7 +27,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     """A cause and what it was found by.
 
     :ivar row: the stay or transfer of the key that it is about; its end or beginning is `told`
-    :ivar seen: of `not_admitted`: how often it had been seen; `below` is the tier that wants it more often
+    :ivar refusal: of `not_admitted`: by which rule the tier below did not take it
+    :ivar parent: of what was never stored: the key before it, None where no event tells
     :ivar behind: of `diverged`: where each request that went another way before did so
     :ivar covers: whether another key of the same look-up was missed for the same cause; None: all that follow were
     """
@@ -33,8 +36,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     cause: Cause
     row: KeyRow | None = None
     told: Told | None = None
-    seen: int = 0
-    below: TierSpec | None = None
+    refusal: Refusal | None = None
+    parent: str | None = None
     behind: list[int] = []
     covers: Callable[[str], bool] | None = None
 
@@ -49,7 +52,7 @@ def cause_of(look_up: LookUp, at: int, known: Known) -> Steps[Finding]:
     if found := (yield from _on_its_way(look_up, own, known)):
         return found
     if last := last_stay(own, seq):
-        return (yield from _gone(look_up, last, own, known))
+        return (yield from _gone(look_up, look_up.reached + at, last, own, known))
     return (yield from _never_here(look_up, at, known))
 
 
@@ -64,11 +67,16 @@ def _out_of_reach(look_up: LookUp, there: list[KeyRow], known: Known) -> Finding
     reached = TIERS.index(look_up.found[-1].tier) if look_up.found else 0
     hidden = [row for row in there if TIERS.index(row.tier) >= reached]
     row = (hidden or there)[0]
+    opened = known.opened(look_up.instance, look_up.seq)
+    observed = {spec.tier for spec in opened.tiers if spec.control == "observed"} if opened else set()
+    cause: Cause = "in_flight" if hidden else "unreachable"
+    if hidden and row.tier in observed:
+        cause = "engine_declined"
 
     def covers(key: str) -> bool:
         return any(other.has_at(look_up.seq) for other in known.rows(key, look_up.instance))
 
-    return Finding(cause="in_flight" if hidden else "unreachable", row=row, covers=covers)
+    return Finding(cause=cause, row=row, covers=covers)
 
 
 def _on_its_way(look_up: LookUp, own: list[KeyRow], known: Known) -> Steps[Finding | None]:
@@ -109,8 +117,8 @@ def _is_under_way(row: KeyRow, own: list[KeyRow], seq: int) -> bool:
     return not any((other.tier, other.slot) == (row.tier, row.slot) and row.seq < other.seq <= seq for other in own)
 
 
-def _gone(look_up: LookUp, last: KeyRow, own: list[KeyRow], known: Known) -> Steps[Finding]:
-    """It was here, and left its last tier before the look-up."""
+def _gone(look_up: LookUp, place: int, last: KeyRow, own: list[KeyRow], known: Known) -> Steps[Finding]:
+    """It was here, at this place of the prompt, and left its last tier before the look-up."""
     yield Need(events=[last.gone_seq or 0])
     told = known.event(last.gone_seq or 0)
 
@@ -122,31 +130,17 @@ def _gone(look_up: LookUp, last: KeyRow, own: list[KeyRow], known: Known) -> Ste
             names = [known.namespace(look_up.instance, each) for each in (last.seq, look_up.seq)]
             cause: Cause = "reset" if names[0] == names[1] else "other_namespace"
             return Finding(cause=cause, row=last, told=told, covers=covers)
-        case Evicted(reason="corrupt"):
-            return Finding(cause="corrupt", row=last, told=told, covers=covers)
+        case Evicted(reason="corrupt" | "gone" as lost):
+            return Finding(cause=lost, row=last, told=told, covers=covers)
         case Evicted(reason="reset"):
+            yield Need(attached=[(look_up.instance, last.gone_seq or 0)])
             return Finding(cause="reset", row=last, told=told, covers=covers)
-        case Evicted(reason="capacity") as evicted if told:
-            seen, below = _not_admitted(last, own, told, evicted, known)
-            cause = "not_admitted" if below else "evicted"
-            return Finding(cause=cause, row=last, told=told, seen=seen, below=below, covers=covers)
+        case Evicted(reason="capacity") if told:
+            refusal = yield from refusal_of(last, place, own, told, known)
+            cause = "not_admitted" if refusal else "evicted"
+            return Finding(cause=cause, row=last, told=told, refusal=refusal, covers=covers)
         case _:
             return Finding(cause="evicted", row=last, told=told, covers=covers)
-
-
-def _not_admitted(
-    last: KeyRow, own: list[KeyRow], told: Told, evicted: Evicted, known: Known
-) -> tuple[int, TierSpec | None]:
-    """The tier below that never took it in because it was not seen often enough, and how often it was."""
-    opened = known.opened(last.instance, told.row.seq)
-    below = next((spec for spec in opened.tiers if spec.tier > last.tier), None) if opened else None
-    if not below or below.admission != "selective" or below.control == "observed" or not told.row.seen:
-        return 0, None
-    seen = told.row.seen[unpack_keys(evicted.keys).index(last.key)]
-    was_below = any(
-        row.tier == below.tier and row.seq < told.row.seq and (row.gone_seq or last.seq + 1) > last.seq for row in own
-    )
-    return seen, None if was_below or seen >= below.seen_min else below
 
 
 def _never_here(look_up: LookUp, at: int, known: Known) -> Steps[Finding]:
@@ -160,9 +154,27 @@ def _never_here(look_up: LookUp, at: int, known: Known) -> Steps[Finding]:
         if known.namespace(row.instance, row.seq) != namespace:
             return Finding(cause="other_namespace", row=row, covers=_was_in(row.instance, look_up, known))
     parent = look_up.before(at)
+    if parent is None:
+        parent = yield from _told_parent(key, known)
+    if parent is None:
+        return Finding(cause="new")
     yield Need(behind=[parent])
     behind = known.behind(parent, look_up.instance, seq)
-    return Finding(cause="diverged" if behind else "new", behind=behind)
+    return Finding(cause="diverged" if behind else "new", parent=parent, behind=behind)
+
+
+def _told_parent(key: str, known: Known) -> Steps[str | None]:
+    """The key before one that the engine had before it: whoever stores it tells, be it later."""
+    telling = next((row for row in known.rows(key) if row.type == "Registered"), None)
+    if telling is None:
+        return None
+    yield Need(events=[telling.seq])
+    told = known.event(telling.seq)
+    if told is None or not isinstance(told.event, Registered):
+        return None
+    keys = unpack_keys(told.event.keys)
+    at = keys.index(key)
+    return keys[at - 1] if at else told.event.parent
 
 
 def _is_in(instance: str, look_up: LookUp, known: Known) -> Callable[[str], bool]:

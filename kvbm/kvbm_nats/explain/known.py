@@ -14,6 +14,8 @@ from typing import TypeVar
 from msgspec import Struct
 
 from kvbm_events.schema import ROOT, Opened, Registered, unpack_keys
+from kvbm_nats.explain.asked import Asked, LookUps
+from kvbm_nats.explain.attachment import attached_after
 from kvbm_nats.explain.look_up import Told
 from kvbm_nats.projection import JOURNAL_LIMIT, KeyRow, Projection
 
@@ -21,12 +23,18 @@ Answer = TypeVar("Answer")
 
 
 class Need(Struct, frozen=True, kw_only=True):
-    """What a generator waits for: keys' rows, entries by sequence, stories of requests, who stands behind these keys."""
+    """What a generator waits for: keys' rows, entries by sequence, stories of requests, who stands behind these keys.
+
+    :ivar look_ups: all of an instance within a range, `(instance, after, until)`
+    :ivar attached: the next `Attached` of an instance behind a sequence
+    """
 
     keys: Sequence[str] = ()
     events: Sequence[int] = ()
     stories: Sequence[str] = ()
     behind: Sequence[str] = ()
+    look_ups: Sequence[tuple[str, int, int]] = ()
+    attached: Sequence[tuple[str, int]] = ()
 
 
 Steps = Generator[Need, None, Answer]
@@ -43,6 +51,8 @@ class Known:
         self._stories: dict[str, list[Told]] = {}
         self._behind: dict[str, dict[str, list[int]]] = {}
         self._epochs: dict[str, list[Told]] = {}
+        self._look_ups: dict[str, LookUps] = {}
+        self._attached: dict[tuple[str, int], Told | None] = {}
         self._namespaces: dict[str, str] = {}
 
     async def begin(self) -> None:
@@ -64,6 +74,10 @@ class Known:
         await self._load_events(sorted(events - self._events.keys()))
         await self._load_stories(sorted({name for need in wanted for name in need.stories} - self._stories.keys()))
         await self._load_behind(parents)
+        for instance, after, until in (each for need in wanted for each in need.look_ups):
+            await self._look_ups.setdefault(instance, LookUps(instance)).cover(self._projection, after, until)
+        for place in {each for need in wanted for each in need.attached} - self._attached.keys():
+            self._attached[place] = await attached_after(self._projection, *place)
 
     def rows(self, key: str, instance: str | None = None) -> list[KeyRow]:
         """The events that name a key, of one instance or of all."""
@@ -81,6 +95,14 @@ class Known:
         """Where each request first registered a block right behind this one, or at a prompt's start, before a sequence."""
         seqs = self._behind.get(key, {}).get(instance, [])
         return seqs[: bisect_left(seqs, before)]
+
+    def look_ups(self, instance: str, after: int, until: int, least: int) -> list[Asked] | None:
+        """The look-ups with `after < seq < until` of at least a priority; None where there are too many to know."""
+        return self._look_ups[instance].between(after, until, least)
+
+    def attached(self, instance: str, seq: int) -> Told | None:
+        """The `Attached` that came soon after a sequence; None where none did."""
+        return self._attached.get((instance, seq))
 
     def opened(self, instance: str, seq: int) -> Opened | None:
         """The epoch in force at a sequence; None before the first that the projection has."""

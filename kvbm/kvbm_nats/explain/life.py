@@ -17,8 +17,9 @@ from kvbm_events.schema import (
     unpack_keys,
 )
 from kvbm_nats.explain.answers import BlockLife, Event, Place, Stay
+from kvbm_nats.explain.attachment import attached_after
 from kvbm_nats.explain.look_up import Told
-from kvbm_nats.explain.words import why_evicted
+from kvbm_nats.explain.words import sentence, why_evicted, why_freed
 from kvbm_nats.projection import KeyRow, Projection
 
 
@@ -32,7 +33,9 @@ async def block_life(projection: Projection, key: str, *, until: int, instance: 
     if not rows:
         return None
     told = {seq: Told.of(row) for seq, row in (await projection.events([*seqs_of_key(rows), until])).items()}
-    stays = [_stay(row, told, until) for row in rows if row.is_arrival]
+    arrivals = [row for row in rows if row.is_arrival]
+    stays = [_stay(row, told, until) for row in arrivals]
+    events = events_of_key(rows, told, until) + await _attached(projection, arrivals, told, until)
     return BlockLife(
         key=key,
         as_of_seq=until,
@@ -44,8 +47,36 @@ async def block_life(projection: Projection, key: str, *, until: int, instance: 
             if stay.to_seq is None
         ],
         stays=stays,
-        events=events_of_key(rows, told, until),
+        events=sorted(events, key=lambda event: (event.seq, event.last_seq)),
     )
+
+
+async def _attached(
+    projection: Projection, arrivals: Sequence[KeyRow], told: Mapping[int, Told], until: int
+) -> list[Event]:
+    """Whose memory was another than the one that the key had been in, where its stay ended with that."""
+    found: list[Event] = []
+    for row in arrivals:
+        ended = told.get(row.gone_seq or 0)
+        if not ended or not isinstance(ended.event, Evicted) or ended.event.reason != "reset":
+            continue
+        after = await attached_after(projection, row.instance, ended.row.seq)
+        if after and after.row.seq <= until:
+            found.append(
+                Event(
+                    seq=after.row.seq,
+                    last_seq=after.row.seq,
+                    at_us=after.row.at_us,
+                    took_us=0,
+                    instance=row.instance,
+                    type=after.row.type,
+                    tier=None,
+                    blocks=0,
+                    request="",
+                    said=sentence(after.event),
+                )
+            )
+    return found
 
 
 def seqs_of_key(rows: Sequence[KeyRow]) -> set[int]:
@@ -57,6 +88,7 @@ def events_of_key(rows: Sequence[KeyRow], told: Mapping[int, Told], until: int) 
     """What happened to the key, in order: the ends of a transfer as one event, and what took the key away."""
     events: list[Event] = []
     under_way: dict[tuple[str, str, int], KeyRow] = {}
+    doubtful: set[tuple[str, str, int]] = set()
     for row in rows:
         place = row.instance, row.tier, row.slot
         if row.seq > until:
@@ -64,14 +96,18 @@ def events_of_key(rows: Sequence[KeyRow], told: Mapping[int, Told], until: int) 
         if row.type and row.type.endswith("Started"):
             under_way[place] = row
             continue
-        events.append(_event(row, under_way.pop(place, None), told))
+        failed = told[row.seq].event if row.seq in told else None
+        was_in_doubt = isinstance(failed, TransferFailed) and place in doubtful and place not in under_way
+        if isinstance(failed, TransferFailed):
+            (doubtful.discard if failed.stopped else doubtful.add)(place)
+        events.append(_event(row, under_way.pop(place, None), told, was_in_doubt=was_in_doubt))
         if row.is_arrival and row.gone_seq and row.gone_seq <= until:
             events.append(_departure(row, told))
     events += [_event(row, row, told) for row in under_way.values()]
     return sorted(events, key=lambda event: (event.seq, event.last_seq))
 
 
-def _event(row: KeyRow, started: KeyRow | None, told: Mapping[int, Told]) -> Event:
+def _event(row: KeyRow, started: KeyRow | None, told: Mapping[int, Told], *, was_in_doubt: bool = False) -> Event:
     first, last = told.get(started.seq if started else row.seq), told.get(row.seq)
     at_us = first.row.at_us if first else 0
     return Event(
@@ -84,11 +120,11 @@ def _event(row: KeyRow, started: KeyRow | None, told: Mapping[int, Told]) -> Eve
         tier=row.tier,
         blocks=1,
         request=(last.row.request or "") if last else "",
-        said=_say(row, first.event if first else None, last.event if last else None),
+        said=_say(row, first.event if first else None, last.event if last else None, was_in_doubt=was_in_doubt),
     )
 
 
-def _say(row: KeyRow, first: object, last: object) -> str:
+def _say(row: KeyRow, first: object, last: object, *, was_in_doubt: bool) -> str:
     way = f"{first.source} → {row.tier} slot {row.slot}" if isinstance(first, TransferStarted) else ""
     waiting = f" for {first.request}" if isinstance(first, TransferStarted) and first.request else ""
     match last:
@@ -96,8 +132,10 @@ def _say(row: KeyRow, first: object, last: object) -> str:
             return f"registered in {row.tier} slot {row.slot} by {last.request}"
         case TransferCompleted():
             return f"{way}{waiting} arrived{_bytes_of(row.slot, last)}"
+        case TransferFailed() if was_in_doubt:
+            return f"{row.tier} slot {row.slot} left quarantine: {why_freed(last)}"
         case TransferFailed():
-            doubt = "" if last.stopped else "; its mover may not have stopped"
+            doubt = "" if last.stopped else "; the slot is in quarantine: its mover may not have stopped"
             return f"{way}{waiting} did not arrive: {last.reason}{doubt}"
         case TransferStarted():
             return f"{way}{waiting} is under way"

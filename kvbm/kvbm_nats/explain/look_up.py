@@ -46,17 +46,25 @@ class LookUp(Struct, frozen=True):
         return cls(row.instance, event.request, row.seq, row.at_us, event.asked, event.found, missed, event.unnamed)
 
     @property
-    def found_blocks(self) -> int:
-        """Blocks found in all tiers; the first missed one stands at this place of the prompt."""
-        return sum(part.blocks for part in self.found)
+    def reached(self) -> int:
+        """Blocks of the prompt before the first that was missed."""
+        return self.asked - len(self.missed) - self.unnamed
+
+    @property
+    def by_engine(self) -> int:
+        """Blocks that an engine found in its own cache, while the log did not have them there."""
+        return self.reached - sum(part.blocks for part in self.found)
 
     @property
     def is_found_below(self) -> bool:
         """Whether something was found in a tier that it must come up from."""
         return any(part.tier != "g1" for part in self.found)
 
-    def before(self, at: int) -> str:
-        """The key before `missed[at]`; `ROOT` at the prompt's start."""
+    def before(self, at: int) -> str | None:
+        """The key before `missed[at]`; `ROOT` at the prompt's start; None where only the engine knows it."""
         if at:
             return self.missed[at - 1]
-        return self.found[-1].last if self.found else ROOT
+        if not self.reached:
+            return ROOT
+        # What the engine found by itself comes first, so what was found below the engine's own tier goes up to here.
+        return self.found[-1].last if self.is_found_below or not self.by_engine else None

@@ -8,14 +8,20 @@ from typing import NamedTuple
 from msgspec import structs
 
 from kvbm_events.schema import Evicted, OnboardFailed, OnboardStarted, to_slots, unpack_keys
-from kvbm_nats.explain.answers import Loss
+from kvbm_nats.explain.answers import Cause, Loss
 from kvbm_nats.explain.cause import Finding, cause_of
 from kvbm_nats.explain.known import Known, Need, Steps
 from kvbm_nats.explain.look_up import LookUp, Told
 from kvbm_nats.explain.said import say
 from kvbm_nats.explain.words import blocks, tokens_of
-from kvbm_tiers import CORRUPT
+from kvbm_tiers import loss
 
+_LOST: dict[str, tuple[Cause, str]] = {
+    "corrupt": ("corrupt", "other bytes were read than had been stored"),
+    "gone": ("gone", "they were not where they had been put"),
+    "reset": ("reset", "their memory was reset"),
+}
+"""What became of blocks that did not come up because their source had lost them."""
 LOSSES_MAX = 8
 """Runs of one look-up that are told apart; what comes after them counts to the last."""
 
@@ -97,7 +103,7 @@ def _failed_loads(look_up: LookUp, known: Known) -> Steps[list[Loss]]:
         if fresh:
             # What was there already was not loaded, and that is the beginning: so places are counted from the end.
             at = keys.index(fresh[0])
-            place = look_up.found_blocks - len(keys) + at
+            place = look_up.reached - len(keys) + at
             parent = keys[at - 1] if at else started[0].parent
             losses.append(_failed_load(look_up, place, parent, fresh, told, known))
     return sorted(losses, key=lambda loss: loss.first_block)
@@ -106,9 +112,10 @@ def _failed_loads(look_up: LookUp, known: Known) -> Steps[list[Loss]]:
 def _failed_load(look_up: LookUp, place: int, parent: str, keys: list[str], told: Told, known: Known) -> Loss:
     size = tokens_of(known.namespace(look_up.instance, look_up.seq))
     reason = told.row.reason or ""
-    wrong = "other bytes were read than had been stored" if reason == CORRUPT else reason
+    lost = _LOST.get(loss(reason) or "")
+    cause, wrong = lost or ("load_failed", reason)
     return Loss(
-        cause="corrupt" if reason == CORRUPT else "load_failed",
+        cause=cause,
         blocks=len(keys),
         tokens=size * len(keys) if size else None,
         first_block=place,
@@ -126,7 +133,7 @@ def _failed_load(look_up: LookUp, place: int, parent: str, keys: list[str], told
 
 
 def _loss(look_up: LookUp, at: int, size: int, finding: Finding, known: Known) -> Loss:
-    place = look_up.found_blocks + at
+    place = look_up.reached + at
     block_tokens = tokens_of(known.namespace(look_up.instance, look_up.seq))
     row, told = finding.row, finding.told
     evicted = told.event if told and isinstance(told.event, Evicted) else None
@@ -137,7 +144,7 @@ def _loss(look_up: LookUp, at: int, size: int, finding: Finding, known: Known) -
         first_block=place,
         first_token=place * block_tokens if block_tokens else None,
         key=look_up.missed[at],
-        parent=look_up.before(at),
+        parent=look_up.before(at) if finding.parent is None else finding.parent,
         said=say(place, block_tokens, look_up, finding, known),
         seq=told.row.seq if told else row.seq if row else 0,
         at_us=told.row.at_us if told else 0,
@@ -146,5 +153,6 @@ def _loss(look_up: LookUp, at: int, size: int, finding: Finding, known: Known) -
         reason=evicted.reason if evicted else "",
         actor=evicted.actor if evicted else "",
         by=getattr(told.event, "request", "") if told else "",
+        refused=finding.refusal.by if finding.refusal else "",
         requests=len(finding.behind),
     )

@@ -143,6 +143,8 @@ def _common(loss: Loss) -> str:
         "evicted": f"evicted from {loss.tier} to make room for {loss.by or 'offloads'}"
         if loss.reason == "capacity"
         else f"evicted from {loss.tier}: {loss.reason}, by {loss.actor}",
+        "not_admitted": f"refused below {loss.tier}: {'too low a priority' if loss.refused == 'priority' else 'seen too rarely'}",
+        "engine_declined": f"in {loss.tier}, and the engine did not take them",
         "in_flight": f"being computed or moved for {loss.by or 'nobody that waits'}",
         "load_failed": f"not loaded: {loss.reason}",
         "other_instance": f"stored in {loss.instance}",

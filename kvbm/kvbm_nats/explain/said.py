@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from kvbm_events.schema import Evicted, OffloadStarted, OnboardStarted, Opened
 from kvbm_nats.explain.answers import Cause
+from kvbm_nats.explain.attachment import why_emptied
 from kvbm_nats.explain.cause import Finding
 from kvbm_nats.explain.known import Known
 from kvbm_nats.explain.look_up import LookUp
@@ -22,8 +23,8 @@ class _Subject:
 
     def __init__(self, place: int, block_tokens: int | None, look_up: LookUp, finding: Finding, known: Known) -> None:
         self._place, self._look_up, self._known = place, look_up, known
-        self._told, self._below, self._behind = finding.told, finding.below, len(finding.behind)
-        self._seen, self._row = finding.seen, finding.row
+        self._told, self._row, self._behind = finding.told, finding.row, len(finding.behind)
+        self._refusal, self._parent = finding.refusal, finding.parent
         self._tier = finding.row.tier if finding.row else ""
         self._where = f"block {place:,}"
         if block_tokens:
@@ -36,6 +37,8 @@ class _Subject:
     def new(self) -> str:
         if not self._place:
             return f"{self._where}: nothing was ever stored here"
+        if self._parent is None:
+            return f"{self._where} and what follows was never stored; what is before it, only the engine had"
         return f"{self._where} and what follows is new: nothing was ever stored behind the block before"
 
     def diverged(self) -> str:
@@ -54,15 +57,29 @@ class _Subject:
         return f"{gone}: {event.actor} made room for {event.request or 'an offload'}"
 
     def not_admitted(self) -> str:
-        least = f"{self._below.tier} takes what was seen {self._below.seen_min} times" if self._below else ""
-        return f"{self.evicted()}; it had never gone down: {least}, it was seen {self._seen}"
+        refusal = self._refusal
+        if refusal is None:
+            return self.evicted()
+        why = f"{refusal.below.tier} takes what was seen {refusal.below.seen_min} times, it was seen {refusal.seen}"
+        if refusal.by == "priority":
+            least = f"below the {refusal.below.priority_min} of {refusal.below.tier}"
+            whose = f"the priority of {refusal.request}, {refusal.had}," if refusal.request else "every priority"
+            why = f"admission refused: {whose} was {least}"
+        return f"{self.evicted()}; it had never gone down: {why}"
 
     def corrupt(self) -> str:
         return f"{self._where} was taken out of {self._tier} {self._ago} before: its bytes were not what they had been"
 
+    def gone(self) -> str:
+        return f"{self._where} was taken out of {self._tier} {self._ago} before: it was not there any more"
+
     def reset(self) -> str:
-        event = self._told.event if self._told else None
-        who = f"epoch {event.epoch} began without its blocks" if isinstance(event, Opened) else "it was reset"
+        told, row = self._told, self._row
+        who = "its memory was reset"
+        if told and isinstance(told.event, Opened):
+            who = f"epoch {told.event.epoch} began without its blocks"
+        elif told and row:
+            who = why_emptied(self._known.attached(row.instance, told.row.seq), row.tier) or who
         return f"{self._where} was lost with {self._tier} {self._ago} before: {who}"
 
     def in_flight(self) -> str:
@@ -79,6 +96,11 @@ class _Subject:
         return (
             f"{self._where} was in {self._tier}, behind a block that only {slower} had: look-ups go from fast to slow"
         )
+
+    def engine_declined(self) -> str:
+        at_end = self._look_up.reached + 1 == self._look_up.asked
+        why = "; of a prompt that it has, it computes the end anew" if at_end else ""
+        return f"{self._where} was in {self._tier}, the engine's own, and the engine did not take it from there{why}"
 
     def other_instance(self) -> str:
         instance = self._row.instance if self._row else "another instance"
@@ -97,9 +119,11 @@ _SAYS: dict[Cause, Callable[[_Subject], str]] = {
     "evicted": _Subject.evicted,
     "not_admitted": _Subject.not_admitted,
     "corrupt": _Subject.corrupt,
+    "gone": _Subject.gone,
     "reset": _Subject.reset,
     "in_flight": _Subject.in_flight,
     "unreachable": _Subject.unreachable,
+    "engine_declined": _Subject.engine_declined,
     "other_instance": _Subject.other_instance,
     "other_namespace": _Subject.other_namespace,
 }

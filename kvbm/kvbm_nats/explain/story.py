@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from kvbm_events.schema import Evicted, Matched, Opened, Registered, Released, TierName, TransferStarted, total
+from kvbm_events.schema import (
+    Evicted,
+    Matched,
+    Opened,
+    Registered,
+    Released,
+    TierName,
+    TransferCompleted,
+    TransferFailed,
+    TransferStarted,
+    to_slots,
+    total,
+)
 from kvbm_nats.explain.answers import Event, RequestStory
 from kvbm_nats.explain.look_up import Told
-from kvbm_nats.explain.words import sentence
+from kvbm_nats.explain.words import found_by_engine, freed, sentence
 from kvbm_nats.projection import Projection
 
 EVENTS_MAX = 1000
@@ -25,12 +37,13 @@ async def request_story(
         return None
     events = _grouped(story)
     found = Counter[TierName]()
-    asked = look_ups = registered = evicted = 0
+    asked = look_ups = by_engine = registered = evicted = 0
     for told in story:
         match told.event:
             case Matched():
                 look_ups, asked = look_ups + 1, asked + told.event.asked
                 found.update({part.tier: part.blocks for part in told.event.found})
+                by_engine += found_by_engine(told.event)
             case Registered():
                 registered += total(told.event.slots)
             case Evicted():
@@ -49,6 +62,7 @@ async def request_story(
         look_ups=look_ups,
         asked=asked,
         found=dict(found),
+        by_engine=by_engine,
         registered=registered,
         evicted_for=evicted,
         events=events[-limit:],
@@ -70,8 +84,8 @@ def _ended(story: Sequence[Told]) -> str:
         match told.event:
             case Released(tier=""):
                 return told.event.reason
-            case Matched(held=False) | Evicted():
-                continue
+            case Matched(held=False) | Evicted() | TransferCompleted() | TransferFailed():
+                continue  # what was under way for it may end when it is long over
             case _:
                 return ""
     return "it only asked"
@@ -81,11 +95,19 @@ def _grouped(story: Sequence[Told]) -> list[Event]:
     """An event for each entry, but the end of a transfer goes with its beginning."""
     events: list[Event] = []
     begun: dict[tuple[str, str], Told] = {}
+    doubtful: set[tuple[str, str, int]] = set()
     for told in story:
         row = told.row
         if isinstance(told.event, TransferStarted):
             begun[row.instance, told.event.transfer] = told
             continue
+        if isinstance(told.event, TransferFailed):
+            slots = {(row.instance, told.event.transfer, slot) for slot in to_slots(told.event.slots)}
+            if slots <= doubtful:
+                events.append(_event(told, told, freed(told.event)))
+                continue
+            if not told.event.stopped:
+                doubtful |= slots
         start = begun.get((row.instance, row.transfer or ""))
         events.append(_event(start or told, told, _whole(start, told)))
     over = {(told.row.instance, told.row.transfer) for told in story if not isinstance(told.event, TransferStarted)}

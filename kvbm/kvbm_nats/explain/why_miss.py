@@ -53,7 +53,8 @@ async def _explain(projection: Projection, request: str, instance: str | None, u
         look_ups=len(look_ups),
         asked=look_up.asked,
         found={part.tier: part.blocks for part in look_up.found},
-        missed=look_up.asked - look_up.found_blocks,
+        by_engine=look_up.by_engine,
+        missed=look_up.asked - look_up.reached,
         block_tokens=tokens_of(namespace),
         losses=[await _with_evidence(projection, known, look_up, traced) for traced in losses],
     )
@@ -69,6 +70,8 @@ async def _with_evidence(projection: Projection, known: Known, look_up: LookUp, 
     told = {seq: Told.of(row) for seq, row in (await projection.events(sorted(seqs_of_key(rows)))).items()}
     events = events_of_key(rows, told, max(look_up.seq, loss.seq))
     evidence = [Fact(seq=event.last_seq, at_us=event.at_us, said=event.said) for event in events[-EVIDENCE_MAX:]]
+    if attached := known.attached(loss.instance, loss.seq):
+        evidence.append(Fact(seq=attached.row.seq, at_us=attached.row.at_us, said=sentence(attached.event)))
     sizes = await capacity_to_keep(projection, known, look_up, traced)
     if sizes is None:
         return structs.replace(loss, evidence=evidence)

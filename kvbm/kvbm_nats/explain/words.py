@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kvbm_events.schema import (
+    KEY_DIGITS,
     Allocated,
     AnyEvent,
+    Attached,
     Evicted,
     Matched,
     OffloadCompleted,
@@ -20,6 +22,7 @@ from kvbm_events.schema import (
     Opened,
     Registered,
     Released,
+    TierName,
     TransferCompleted,
     TransferFailed,
     TransferStarted,
@@ -76,9 +79,22 @@ def _opened(event: Opened) -> str:
 
 
 def _matched(event: Matched) -> str:
-    found = [f"{part.blocks:,} in {part.tier}" for part in event.found] or ["none"]
-    missed = event.asked - sum(part.blocks for part in event.found)
-    return f"{event.request} asked for {blocks(event.asked)}: found {', '.join(found)}; missed {missed:,}"
+    by_engine = found_by_engine(event)
+    missed = event.asked - sum(part.blocks for part in event.found) - by_engine
+    found = found_in_words({part.tier: part.blocks for part in event.found}, by_engine)
+    return f"{event.request} asked for {blocks(event.asked)}: found {found}; missed {missed:,}"
+
+
+def found_by_engine(event: Matched) -> int:
+    """Blocks of a look-up that an engine found in its own cache, while the log did not have them there."""
+    missed = len(event.missed) // KEY_DIGITS + event.unnamed
+    return event.asked - missed - sum(part.blocks for part in event.found)
+
+
+def found_in_words(found: Mapping[TierName, int], by_engine: int) -> str:
+    """`1,024 in g1, 12 in g2`, with what the engine found by itself; `none`."""
+    parts = [f"{count:,} in {tier}" for tier, count in found.items()]
+    return ", ".join([*parts, f"{by_engine:,} by the engine itself"] if by_engine else parts) or "none"
 
 
 def _registered(event: Registered) -> str:
@@ -102,12 +118,32 @@ def _completed(event: TransferCompleted) -> str:
 
 
 def _failed(event: TransferFailed) -> str:
+    if event.actor:
+        return freed(event)
     doubt = "" if event.stopped else "; their slots stay closed until the mover is known to have stopped"
     return f"{blocks(total(event.slots))} did not arrive in {event.tier} ({event.transfer}): {event.reason}{doubt}"
 
 
+def freed(event: TransferFailed) -> str:
+    """What the second failure of the same slots says: they leave the quarantine."""
+    return (
+        f"{blocks(total(event.slots), 'slot')} of {event.tier} left quarantine ({event.transfer}): {why_freed(event)}"
+    )
+
+
+def why_freed(event: TransferFailed) -> str:
+    """Why slots may leave the quarantine, and on whose word where it is not the mover's."""
+    return f"{event.reason}, on the word of {event.actor}" if event.actor else event.reason
+
+
+def _attached(event: Attached) -> str:
+    parts = [f"{each.tier} has {each.name}" + (f" ({each.why})" if each.why else "") for each in event.contents]
+    return f"rank {event.rank} attached by {event.holder}: {', '.join(parts)}"
+
+
 _SAYS: dict[type[AnyEvent], Callable[[Any], str]] = {
     Opened: _opened,
+    Attached: _attached,
     Allocated: lambda event: f"{blocks(total(event.slots), 'slot')} of {event.tier} given to {event.request}",
     Registered: _registered,
     Matched: _matched,

@@ -66,11 +66,13 @@ def _released(event: Released) -> Columns:
 
 
 def _registered(event: Registered) -> Columns:
-    """Its parent is the key before the first that is new: that is where the request went another way than others."""
+    """Its parent is the key before the first that is new: that is where the request went another way than others. None if none is."""
     known = [at for at, _ in event.existing]
     start = next((place for place, at in enumerate(known) if at != place), len(known))
     keys = event.keys
-    parent = keys[(start - 1) * KEY_DIGITS : start * KEY_DIGITS] if start else event.parent
+    parent: str | None = keys[(start - 1) * KEY_DIGITS : start * KEY_DIGITS] if start else event.parent
+    if start * KEY_DIGITS == len(keys):
+        parent = None
     return event.tier, event.request, None, total(event.slots), None, parent
 
 

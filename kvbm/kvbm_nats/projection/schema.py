@@ -32,7 +32,7 @@ from sqlalchemy import (
 from kvbm_events.schema import TIERS, TierName
 from kvbm_statemachine.snapshot import SNAPSHOT_VERSION
 
-VERSION = f"2.{SNAPSHOT_VERSION}"
+VERSION = f"3.{SNAPSHOT_VERSION}"
 """The version of these tables, and that of what `evolve` makes of an event."""
 SEGMENT_ROWS = 32_768
 """Rows of `key_entry` that a segment has at most, unless one transaction alone has more."""
