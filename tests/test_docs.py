@@ -14,6 +14,7 @@ from kvbm_events.schema.errors import KvbmError
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 CLI = (ROOT / "docs" / "cli.md").read_text()
+EXPLAIN = (ROOT / "docs" / "explain.md").read_text()
 COMMANDS = [
     ["dev"],
     ["serve"],
@@ -26,6 +27,12 @@ COMMANDS = [
     ["project"],
     ["replay"],
     ["what-if"],
+    ["why-miss"],
+    ["block", "show"],
+    ["request", "show"],
+    ["state"],
+    ["diff"],
+    ["tail"],
     ["traffic"],
     ["trace", "run"],
     ["trace", "stats"],
@@ -52,10 +59,10 @@ def test_every_command_of_the_help_is_known_here():
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_command_and_its_options_are_documented(command):
-    assert f"kvbm {' '.join(command)}" in CLI
+    assert f"kvbm {' '.join(command)}" in CLI + EXPLAIN
     if command == ["trace", "make"]:
         return  # its options are the workload's figures: docs/traces.md has them
-    text = CLI + (ROOT / "docs" / "traces.md").read_text()
+    text = CLI + (ROOT / "docs" / "traces.md").read_text() + EXPLAIN
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", help_of(command)))
     missing = {option for option in options - COMMON if option not in text and f"--no-{option[2:]}" not in text}
     missing = {option for option in missing if not option.startswith("--no-") or f"--{option[5:]}" not in text}

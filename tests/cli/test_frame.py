@@ -14,7 +14,11 @@ import pytest
 
 from cli.conftest import KVBM, PLAIN
 
-HEAVY = ("sqlalchemy", "nats", "structlog", "aiosqlite", "kvbm_nats.traces", "kvbm_nats.cli.decode")
+HEAVY = (
+    *("sqlalchemy", "nats", "structlog", "aiosqlite", "numpy", "matplotlib", "rich.progress"),
+    *("kvbm_nats.traces", "kvbm_nats.projection", "kvbm_nats.explain", "kvbm_nats.cli.output", "kvbm_nats.cli.decode"),
+)
+VERBS = ("why-miss", "block", "request", "show", "state", "diff", "tail", "what-if", "status", "fsck")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["trace", "--help"], []])
@@ -41,7 +45,8 @@ def test_help_is_an_answer(kvbm, arguments):
 
 
 def test_every_command_has_help(kvbm):
-    for command in ("decode", "completion", "trace stats", "trace make"):
+    verbs = ("block show", "request show", "why-miss", "state", "diff", "tail")
+    for command in ("decode", "completion", "trace stats", "trace make", *verbs):
         done = kvbm(*command.split(), "--help")
         assert (done.returncode, done.stderr) == (0, "")
         assert f"Usage: kvbm {command}" in done.stdout
@@ -73,6 +78,7 @@ def test_completion(kvbm, shell):
     assert (done.returncode, done.stderr) == (0, "")
     assert "decode" in done.stdout
     assert "stats" in done.stdout
+    assert [verb for verb in VERBS if verb not in done.stdout] == []
 
 
 def test_the_completion_of_bash_is_bash(kvbm):

@@ -46,7 +46,7 @@ def fsck(
         store: where a tier lies instead, `TIER=URL`, as `g3=slab:/mnt/nvme`; again for another tier
         repair: evict what is corrupt or gone
         threads: how many read at the same time
-        json: one JSON object, as docs/fsck.schema.json says
+        json: one JSON object, as docs/schemas/fsck.json says
         nats: which instance, and where its log is
     """
     if not 1 <= threads <= THREADS_MAX:

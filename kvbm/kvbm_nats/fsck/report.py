@@ -1,4 +1,4 @@
-"""What `kvbm fsck` found. `docs/fsck.schema.json` is made of these, and grows by addition."""
+"""What `kvbm fsck` found. `docs/schemas/fsck.json` is made of these, and grows by addition."""
 
 from __future__ import annotations
 
