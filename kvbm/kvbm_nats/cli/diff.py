@@ -15,7 +15,7 @@ from kvbm_nats.cli.source import SourceOptions, opened, seq_of
 from kvbm_nats.cli.text import Json, write_json
 from kvbm_nats.explain import Contents, contents_at, contents_now, difference
 from kvbm_nats.explain.answers import Difference, Slots
-from kvbm_nats.explain.words import blocks
+from kvbm_nats.explain.difference import KEYS_MAX
 from kvbm_nats.projection import Projection, open_projection
 
 SHOWN = 10
@@ -119,4 +119,4 @@ def _name(what: str, names: list[str], count: int) -> None:
     for name in names[:SHOWN]:
         write_words(f"{what} {name}")
     if count > SHOWN:
-        write_words(f"{what} … {blocks(count - SHOWN, 'other')} more; --json names them")
+        write_words(f"{what} … and {count - SHOWN:,} more; --json names them, up to {KEYS_MAX:,}")
