@@ -44,6 +44,18 @@ async def test_the_tier_below_goes_on_behind_the_engines_own(log, ask_why):
     assert found.losses[0].parent == KEYS[4], "the last one that was found"
 
 
+async def test_an_engine_makes_room_for_nobody_that_the_log_knows(log, ask_why):
+    owner = Owner(log, plan=PLAN)
+    owner.fill("req-1", KEYS)
+    evict(owner.desk, "g1", KEYS[::-1], reason="capacity", actor="vllm")
+    owner.at(2)
+    owner.ask("req-2", KEYS, local=0)
+    (loss,) = (await ask_why("req-2")).losses
+    assert (loss.cause, loss.actor, loss.by) == ("evicted", "vllm", "")
+    assert "was evicted from g1 2.0 s before: vllm made room" in loss.said
+    assert "offload" not in loss.said
+
+
 async def test_evicted_behind_what_the_engine_had(log, ask_why):
     owner = engine(log, 6)
     evict(owner.desk, "g2", KEYS[3:4], reason="operator", actor="ops")

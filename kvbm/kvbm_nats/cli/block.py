@@ -21,7 +21,7 @@ from kvbm_nats.projection import Projection
 NAMED_MAX = 10
 """Keys that are named where a prefix is not unique."""
 LATEST = 10
-"""Events that are shown without --history."""
+"""Events that are shown without --history, and stays beside those that last."""
 BAR = 24
 
 
@@ -85,7 +85,9 @@ def _tell(life: BlockLife, *, history: bool) -> None:
     if not life.places:
         write_words("is in   no tier")
     if life.stays:
-        _tell_stays(life, life.stays if history else life.stays[-LATEST:])
+        latest = life.stays[-LATEST:]
+        lasting = [stay for stay in life.stays[:-LATEST] if stay.to_seq is None]
+        _tell_stays(life, life.stays if history else lasting + latest)
     shown = life.events if history else life.events[-LATEST:]
     is_one = len({each.instance for each in life.events}) == 1
     write_table(

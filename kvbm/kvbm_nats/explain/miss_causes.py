@@ -140,7 +140,7 @@ def _common(loss: Loss) -> str:
         "diverged": f"prompts part behind block {loss.first_block - 1:,}, {loss.parent[:SHOWN_DIGITS]}"
         if loss.parent
         else "prompts that are others from their first block on",
-        "evicted": f"evicted from {loss.tier} to make room for {loss.by or 'offloads'}"
+        "evicted": f"evicted from {loss.tier} to make room for {loss.by or 'others'}"
         if loss.reason == "capacity"
         else f"evicted from {loss.tier}: {loss.reason}, by {loss.actor}",
         "not_admitted": f"refused below {loss.tier}: {'too low a priority' if loss.refused == 'priority' else 'seen too rarely'}",

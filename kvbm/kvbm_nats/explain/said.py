@@ -10,7 +10,7 @@ from kvbm_nats.explain.attachment import why_emptied
 from kvbm_nats.explain.cause import Finding
 from kvbm_nats.explain.known import Known
 from kvbm_nats.explain.look_up import LookUp
-from kvbm_nats.explain.words import blocks, span
+from kvbm_nats.explain.words import blocks, made_room, span
 
 
 def say(place: int, block_tokens: int | None, look_up: LookUp, finding: Finding, known: Known) -> str:
@@ -54,7 +54,7 @@ class _Subject:
         gone = f"{self._where} was evicted from {self._tier} {self._ago} before"
         if event.reason != "capacity":
             return f"{gone}: {event.reason}, by {event.actor}"
-        return f"{gone}: {event.actor} made room for {event.request or 'an offload'}"
+        return f"{gone}: {made_room(event)}"
 
     def not_admitted(self) -> str:
         refusal = self._refusal

@@ -8,6 +8,7 @@ from typing import Any
 
 from kvbm_events.schema import (
     KEY_DIGITS,
+    TIERS,
     Allocated,
     AnyEvent,
     Attached,
@@ -64,8 +65,14 @@ def tokens_of(namespace: str) -> int | None:
 def why_evicted(event: Evicted) -> str:
     """Reason and actor of an eviction, and for whom."""
     if event.reason == "capacity":
-        return f"capacity, {event.actor} made room for {event.request or 'an offload'}"
+        return f"capacity, {made_room(event)}"
     return f"{event.reason}, by {event.actor}"
+
+
+def made_room(event: Evicted) -> str:
+    """Who evicted for want of room, and for whom. An engine does not say; below it, room is made for what comes down."""
+    whom = event.request or ("" if event.tier == TIERS[0] else "an offload")
+    return f"{event.actor} made room" + (f" for {whom}" if whom else "")
 
 
 def sentence(event: AnyEvent) -> str:
