@@ -29,6 +29,8 @@ START_TIMEOUT_S = 170.0
 TIMEOUT_S = 120.0
 VOCABULARY = 4096
 BLOCK_TOKENS = 32
+SLOT_BYTES = 65536
+"""Of the tiny model's block."""
 NOISE = 0.3
 """In logprobs; bytes of another block make several times as much."""
 
@@ -52,6 +54,31 @@ def transfer_config(
         "kv_load_failure_policy": "recompute",
         "kv_connector_extra_config": extra | more,
     }
+
+
+def tier_config(url: str, instance: str, folder: Path, **more: Any) -> dict[str, Any]:
+    """The same for vLLM's own offload with our tier below it; `more` is ours, but for vLLM's `chunks` and `blocks_per_chunk`.
+
+    Its worker, which asks for a GPU, is that of the benchmark.
+    """
+    ours = {
+        "type": "KvbmTier",
+        "module_path": "kvbm_nats.connectors.vllm.tier",
+        "nats": url,
+        "instance": instance,
+        "tiers": "g3=512",
+        "stores": {"g3": f"slab:{folder}/g3"},
+    }
+    blocks_per_chunk = more.pop("blocks_per_chunk", 1)
+    chunks = more.pop("chunks", 256)
+    extra = {
+        "spec_name": "HostTiers",
+        "spec_module_path": "stock_offload",
+        "cpu_bytes_to_use": chunks * SLOT_BYTES * blocks_per_chunk,
+        "blocks_per_chunk": blocks_per_chunk,
+        "secondary_tiers": [ours | more],
+    }
+    return {"kv_connector": "OffloadingConnector", "kv_role": "kv_both", "kv_connector_extra_config": extra}
 
 
 class EngineDied(AssertionError):
@@ -140,6 +167,14 @@ class Site:
         """Start the engine, or start it again after it was killed."""
         assert self.engine is None
         config = transfer_config(self.server.url, self.instance, self.folder, tiers=tiers, **(extra or {}))
+        self.engine = Engine(self.model, kv_transfer_config=config, **options)
+        return self.engine
+
+    def start_below(self, **more: Any) -> Engine:
+        """Start it with vLLM's own offload, and our tier below that."""
+        assert self.engine is None
+        options = more.pop("options", {})
+        config = tier_config(self.server.url, self.instance, self.folder, **more)
         self.engine = Engine(self.model, kv_transfer_config=config, **options)
         return self.engine
 
