@@ -1,8 +1,11 @@
 """VLLM's own offload with our tier below it: the same tokens wherever blocks come from, and a log that stays true."""
 
+import time
+
 import pytest
 
-from support.engines import BLOCK_TOKENS, SLOT_BYTES, disagreement, prompt
+from support.engines import BLOCK_TOKENS, SLOT_BYTES, EngineDied, disagreement, prompt
+from support.nats import frozen
 
 LONG = prompt(1000, 1)
 OTHERS = [prompt(900, 10 + at) for at in range(4)]
