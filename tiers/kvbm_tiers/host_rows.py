@@ -21,7 +21,7 @@ class HostRows:
             InvalidCommand: it is of another shape, or its rows are no whole pages.
         """
         shape = rows.shape or ()
-        if len(shape) != 2 or rows.itemsize != 1 or not rows.c_contiguous or shape[1] % ALIGNMENT:  # noqa: PLR2004
+        if len(shape) != 2 or rows.itemsize != 1 or not rows.c_contiguous or shape[1] % ALIGNMENT:  # noqa: PLR2004 - rows of bytes
             raise InvalidCommand(
                 f"host memory of shape {shape}",
                 why=f"it has a row of bytes for each block, without gaps, and {ALIGNMENT} divides its length",

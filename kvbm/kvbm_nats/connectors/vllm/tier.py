@@ -154,7 +154,7 @@ class KvbmTier(SecondaryTierManager):
         self._stack.close()
 
     @classmethod
-    def build_metric_definitions(cls, extra_config: dict[str, Any]) -> dict[str, OffloadingMetricMetadata]:  # noqa: ARG003
+    def build_metric_definitions(cls, extra_config: dict[str, Any]) -> dict[str, OffloadingMetricMetadata]:  # noqa: ARG003 - vLLM's
         """The connector's own four, by source and tier."""
         return {
             name: OffloadingCounterMetadata(documentation=text, labelnames=("source", "tier"))

@@ -64,8 +64,8 @@ def arrived(manager: BlockManager, job: OpenJob) -> list[str]:
     """The keys of a job that are, by acknowledged events, where they were to come to: in their chunk, or below it."""
     if job.is_load:
         return [key for key, slot in job.blocks.items() if _is_in(manager, key, slot)]
-    below = [tier for tier in manager.state.tiers if tier != PRIMARY]
-    return [key for key in job.blocks if any(key in manager.state.tiers[tier].lineage.index for tier in below)]
+    below = [tier.lineage.index for tier in manager.state.tiers.values() if tier.name != PRIMARY]
+    return [key for key in job.blocks if any(key in index for index in below)]
 
 
 def stale(manager: BlockManager, job: OpenJob) -> list[str]:

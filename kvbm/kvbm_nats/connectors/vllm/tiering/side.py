@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 
-from kvbm_events.schema import EvictReason
+from kvbm_events.schema import EvictReason, TierName
 from kvbm_nats.connectors.vllm.owner import Owner
 from kvbm_nats.connectors.vllm.reuse import release_holders
 from kvbm_nats.connectors.vllm.tiering.gate import PRIMARY, Gate
@@ -169,7 +169,7 @@ class TierSide:
             self._give_up(job)
 
     def _begin_store(self, manager: BlockManager, job: OpenJob) -> None:
-        below = [name for name in manager.state.tiers if name != PRIMARY]
+        below: list[TierName] = [name for name in manager.state.tiers if name != PRIMARY]
         for run in job.runs:
             for part in unrecorded(manager, run):
                 manager.record_allocated(job.prompt.name, part.slots, tier=PRIMARY)
