@@ -235,10 +235,7 @@ def test_a_request_that_ends_while_it_is_loaded_leaves_nothing(host):
 
 def test_a_restart_finds_what_was_stored_and_nothing_of_the_host(host):
     chunks = host.stored()
-    host.side.close()
-    host.stack.close()
-    host.view.release()  # as vLLM does: nobody may have a view of it still
-    host.memory[:] = bytes(len(host.memory))
+    host.shut()
     host.open()
     assert not host.index("g2")
     host.ask("b")
@@ -249,12 +246,33 @@ def test_a_restart_finds_what_was_stored_and_nothing_of_the_host(host):
     clean(host)
 
 
+@pytest.mark.parametrize("tiers", [["g4"], ["g3", "g4"]])
+def test_objects_are_stored_and_found_after_a_restart(tmp_path, s3, tiers):
+    urls = {"g3": f"slab:{tmp_path}", "g4": s3.url()}
+    host = Host(tmp_path, {tier: urls[tier] for tier in tiers})
+    chunks = host.stored()
+    host.manager.settle()
+    assert len(host.index("g4")) == 4
+    host.shut()
+    if "g3" in tiers:
+        for file in tmp_path.glob("g3.*"):
+            file.unlink()
+    host.open()
+    host.ask("b")
+    assert host.side.found("b", chunks[0])
+    assert host.wait(host.load("b", chunks, [0, 1, 2, 7])).is_whole
+    assert [host.view[slot, 0] for slot in (0, 1, 2, 7)] == [4, 5, 6, 7]
+    host.side.ended("b")
+    clean(host)
+    host.close()
+
+
 def test_of_a_batch_only_what_vllm_waits_for_goes_through(host):
     chunks = host.ask()
     host.fill([3, 4, 5, 6])
     host.log.held = True
     host.store("a", chunks, [3, 4, 5, 6])
-    host.gate.take_back([(4, key_of(chunks[1]))])
+    host.gate.take_back([(4, key_of(chunks[1]), False)])
     host.log.let_go()
     host.manager.flush()
     host.manager.settle()

@@ -44,24 +44,26 @@ class HeldMover:
 class Host:
     """VLLM's side: its host memory, and jobs with the tier below."""
 
-    def __init__(self, folder, **more):
+    def __init__(self, folder, below=None, **more):
+        """With g3 in a folder, or with `below`: the URL of each tier."""
         self.folder, self.log, self.now_s, self.number = folder, HeldLog(), 100.0, 0
+        self.below = {tier: Medium.parse(url) for tier, url in (below or {"g3": f"slab:{folder}"}).items()}
         self.memory = anonymous(ROW_BYTES * ROWS)
         self.open(**more)
 
     def open(self, **more):
         self.view = self.memory.cast("B", (ROWS, ROW_BYTES))
         rows = HostRows(self.view)
-        plan = [TierSpec(tier="g2", capacity=ROWS, control="observed"), TierSpec(tier="g3", capacity=16)]
-        media = {"g3": Medium.parse(f"slab:{self.folder}")}
-        self.stack = Stack(plan, rows.layout, "n=1", media, given={"g2": rows})
+        ours = [TierSpec(tier=tier, capacity=16) for tier in self.below]
+        plan = [TierSpec(tier="g2", capacity=ROWS, control="observed"), *ours]
+        self.stack = Stack(plan, rows.layout, "n=1", self.below, given={"g2": rows})
         self.mover = HeldMover(self.stack.mover)
         self.gate = Gate(self.mover)
 
         def open_owner():
             options = Options(snapshot_every=0)
             return BlockManager.open(
-                self.log, "i", namespace="n=1", tiers=plan, keep=["g3"], mover=self.gate, options=options
+                self.log, "i", namespace="n=1", tiers=plan, keep=[*self.below], mover=self.gate, options=options
             )
 
         self.side = TierSide(
@@ -116,6 +118,13 @@ class Host:
         assert self.wait(self.store(name, chunks, slots)).is_whole
         self.side.ended(name)
         return chunks
+
+    def shut(self):
+        """End as vLLM does: nobody may have a view of its memory still, which is lost."""
+        self.side.close()
+        self.stack.close()
+        self.view.release()
+        self.memory[:] = bytes(len(self.memory))
 
     def close(self):
         self.log.let_go()

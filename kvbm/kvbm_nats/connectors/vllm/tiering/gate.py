@@ -17,8 +17,8 @@ from kvbm_tiers import Deletion, Job, Memory, Mover, Report
 
 PRIMARY: TierName = "g2"
 NOT_OURS = "vLLM had taken the chunk back"
-Block = tuple[int, str]
-"""A chunk of vLLM's host memory, and the key that it has, or is to have."""
+Block = tuple[int, str, bool]
+"""A chunk of vLLM's host memory, the key that it has, or is to have, and whether it is to be written."""
 
 
 class _Moving(Struct):
@@ -78,7 +78,8 @@ class Gate:
         """See `Mover.submit`."""
         chunks = job.source_slots if job.source == PRIMARY else job.slots if job.tier == PRIMARY else None
         if chunks is not None:
-            places = [at for at, block in enumerate(zip(chunks, job.keys, strict=True)) if self._given[block]]
+            blocks = zip(chunks, job.keys, strict=True)
+            places = [at for at, (chunk, key) in enumerate(blocks) if (chunk, key, job.is_onboard) in self._given]
             if len(places) < len(job.slots):
                 kept = set(places)
                 refused = [slot for at, slot in enumerate(job.slots) if at not in kept]
@@ -88,7 +89,7 @@ class Gate:
         if not job.slots:
             return
         self._moving[job.transfer] = _Moving(
-            dict(zip(job.slots, chunks or [-1] * len(job.slots), strict=True)), job.tier == PRIMARY
+            dict(zip(job.slots, chunks or [-1] * len(job.slots), strict=True)), job.is_onboard
         )
         self._in_use.update(chunks or ())
         self._mover.submit(job)

@@ -18,7 +18,7 @@ import structlog
 from kvbm_events.schema import EvictReason, TierName
 from kvbm_nats.connectors.vllm.owner import Owner
 from kvbm_nats.connectors.vllm.reuse import release_holders
-from kvbm_nats.connectors.vllm.tiering.gate import PRIMARY, Gate
+from kvbm_nats.connectors.vllm.tiering.gate import PRIMARY, Block, Gate
 from kvbm_nats.connectors.vllm.tiering.jobs import OpenJob, Result, arrived, sources, stale, unrecorded
 from kvbm_nats.connectors.vllm.tiering.prompt import Prompt, group_of, key_of
 from kvbm_nats.manager import BlockManager
@@ -249,5 +249,5 @@ def _release(manager: BlockManager, prompt: Prompt) -> None:
         manager.release(prompt.name)
 
 
-def _blocks(job: OpenJob) -> list[tuple[int, str]]:
-    return [(slot, key) for key, slot in job.blocks.items()]
+def _blocks(job: OpenJob) -> list[Block]:
+    return [(slot, key, job.is_load) for key, slot in job.blocks.items()]
