@@ -92,7 +92,11 @@ class Engine:
         command = [os.environ[PYTHON_ENV], str(PROCESSES / "vllm_engine.py"), str(model), json.dumps(options)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._buffer = b""
-        self.receive(START_TIMEOUT_S)
+        try:
+            self.receive(START_TIMEOUT_S)
+        except BaseException:
+            self.kill()
+            raise
 
     @property
     def pid(self) -> int:
