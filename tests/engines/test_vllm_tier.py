@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from support.engines import BLOCK_TOKENS, SLOT_BYTES, EngineDied, disagreement, prompt
+from support.engines import BLOCK_TOKENS, SLOT_BYTES, EngineDied, Site, disagreement, prompt, window_model
 from support.nats import frozen
 
 LONG = prompt(1000, 1)
@@ -177,6 +177,22 @@ def test_host_memory_that_is_too_small_is_reused_and_the_log_follows(site, answe
     status = settled(engine, site)
     assert status["evicted"]["g2"] >= 4 * 14
     site.quit()
+
+
+def test_a_model_of_several_kv_cache_groups_finds_its_blocks_after_a_restart(site, tmp_path):
+    """Layers with a window keep their last chunks only, under keys of their own."""
+    options = {"load_format": "dummy", "skip_tokenizer_init": True, "disable_hybrid_kv_cache_manager": False}
+    with Site(window_model(tmp_path / "model"), site.server, tmp_path, f"{site.instance}-window") as other:
+        engine = other.start_below(options=options)
+        (cold,) = engine.generate([LONG])
+        stored = settled(engine, other)["registered"]["g3"]
+        assert stored > BLOCKS
+        other.quit()
+        engine = other.start_below(options=options)
+        (said,) = engine.generate([LONG])
+        assert (said["tokens"], said["cached"]) == (cold["tokens"], CACHED)
+        assert settled(engine, other)["registered"]["g3"] == stored
+        other.quit()
 
 
 @pytest.mark.parametrize(

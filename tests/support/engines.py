@@ -41,6 +41,30 @@ def prompt(tokens: int, seed: int) -> list[int]:
     return [dice.randrange(10, VOCABULARY) for _ in range(tokens)]
 
 
+def window_model(folder: Path) -> Path:
+    """A model whose layers attend to 128 tokens, but for two of six, without weights: `load_format` is `dummy`."""
+    layers = ["sliding_attention", "sliding_attention", "full_attention"] * 2
+    config = {
+        "architectures": ["Gemma3ForCausalLM"],
+        "model_type": "gemma3_text",
+        "hidden_size": 256,
+        "intermediate_size": 512,
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 4096,
+        "sliding_window": 128,
+        "layer_types": layers,
+        "query_pre_attn_scalar": 64,
+        "torch_dtype": "bfloat16",
+    }
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
 def transfer_config(
     url: str, instance: str, folder: Path, *, tiers: str = "g2=256,g3=512", **more: Any
 ) -> dict[str, Any]:

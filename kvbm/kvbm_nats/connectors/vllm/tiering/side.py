@@ -143,11 +143,15 @@ class TierSide:
         self._owner.close()
 
     def _look(self, manager: BlockManager, prompt: Prompt, chunk: bytes, key: str) -> bool:
-        """Rule 1. The look-up as a whole is recorded with its first question, before anything is loaded for it."""
+        """Rule 1. The look-up as a whole is recorded with its first question, before anything is loaded for it.
+
+        VLLM asks first in a group that attends to the whole prompt, if there is one; of groups with a window only the last
+        chunks are kept.
+        """
         _evict(manager, [key])
-        if not (prompt.was_looked_up or group_of(chunk)):
+        if not prompt.was_looked_up:
             prompt.was_looked_up = True
-            manager.match(prompt.name, prompt.prefix(0))
+            manager.match(prompt.name, prompt.prefix(group_of(chunk)))
         return bool(manager.look([key]))
 
     def _opened(
@@ -177,7 +181,7 @@ class TierSide:
             job.tickets.append(manager.offload(run.keys, source=PRIMARY, tier=below[0]))
 
     def _begin_load(self, manager: BlockManager, job: OpenJob) -> None:
-        if job.prompt.name not in manager.state.requests:  # an owner that is new, or a prompt of other groups only
+        if job.prompt.name not in manager.state.requests:  # the owner is new
             manager.match(job.prompt.name, job.runs[0].keys if job.runs else [])
         for source, part in sources(manager, job.runs):
             ticket = manager.onboard(job.prompt.name, part.keys, source=source, tier=PRIMARY, slots=part.slots)
