@@ -3,6 +3,8 @@
 A Llama of 55 M parameters with random weights, made on the spot: 512 KiB a block of 32 tokens. Two engines are there at once,
 and take turns: one with the connector, one with vLLM's own OffloadingConnector over host memory and its `fs` tier, whose copies
 between vLLM's pages and the host are ours, since the stock ones ask for a GPU. `disk` is a hit after the host tier was emptied.
+
+Then vLLM's own offload twice, over its `fs` tier and over our tier: what is on disk is found by engines that were started again.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -29,18 +32,47 @@ def run(quick: bool) -> list[Row]:  # noqa: FBT001 - every benchmark has this on
     python = os.environ.get(PYTHON_ENV)
     if not python:
         raise PeerUnavailable(f"no engine: name an interpreter that has vLLM and this project in {PYTHON_ENV}")
+    rounds = 2 if quick else ROUNDS
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         subprocess.run([python, str(MODEL), str(folder / "model"), "medium"], check=True)
         server = stack.enter_context(NatsServer(folder / "server"))
-        engines = {}
-        for kind in ("kvbm", "stock", "bare"):
-            os.environ["PYTHONPATH"] = str(HERE)
-            engines[kind] = stack.enter_context(closing(Peer(python, HERE / "peer_engine.py")))
-            engines[kind].ask(kind=kind, model=str(folder / "model"), folder=str(folder / kind), url=server.url)
-        rounds = 2 if quick else ROUNDS
-        rows = [row for tokens in LENGTHS[: 1 if quick else None] for row in _first_token(engines, tokens, rounds)]
-        return [*rows, _throughput(engines, rounds)]
+
+        def start(kinds: Sequence[str], into: ExitStack, place: Path) -> dict[str, Peer]:
+            engines = {}
+            for kind in kinds:
+                engines[kind] = into.enter_context(closing(Peer(python, HERE / "peer_engine.py")))
+                engines[kind].ask(kind=kind, model=str(folder / "model"), folder=str(place / kind), url=server.url)
+            return engines
+
+        with ExitStack() as running:
+            engines = start(("kvbm", "stock", "bare"), running, folder)
+            rows = [row for tokens in LENGTHS[: 1 if quick else None] for row in _first_token(engines, tokens, rounds)]
+            rows.append(_throughput(engines, rounds))
+        return [*rows, _after_restart(lambda into: start(("tier", "stock"), into, folder / "again"), rounds)]
+
+
+def _after_restart(start: Callable[[ExitStack], dict[str, Peer]], rounds: int) -> Row:
+    tokens = LENGTHS[0]
+    with ExitStack() as first:
+        for engine in start(first).values():
+            for at in range(rounds):
+                engine.ask(fill=tokens, seed=900 + at)
+    with ExitStack() as second:
+        engines = start(second)
+        turns = [
+            {kind: engine.ask(again=tokens, seed=900 + at)["disk"] * _MS for kind, engine in engines.items()}
+            for at in range(rounds)
+        ]
+    return make_row(
+        f"first token of {tokens:,}, disk after a restart, our tier under vLLM's offload",
+        "ms",
+        [turn["tier"] for turn in turns],
+        theirs=[turn["stock"] for turn in turns],
+        against="its fs tier",
+        aim=1.0,
+    )
 
 
 def _first_token(engines: dict[str, Peer], tokens: int, rounds: int) -> list[Row]:

@@ -1,7 +1,7 @@
 """A vLLM engine on a CPU, for bench_engine: runs in vLLM's interpreter and answers one question a line (see harness.Peer).
 
-The first question starts the engine: `kind` is `kvbm`, `stock` (vLLM's OffloadingConnector with host memory and its `fs` tier)
-or `bare`, with the folders of the model and of tiers. Then each asks for a round.
+The first question starts the engine: `kind` is `kvbm`, `stock` (vLLM's OffloadingConnector with host memory and its `fs` tier),
+`tier` (the same with our tier for `fs`) or `bare`, with the folders of the model and of tiers. Then each asks for a round.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -70,6 +70,18 @@ class Engine:
         self._empty()
         return found
 
+    def fill(self, fill: int, seed: int) -> dict[str, float]:
+        """Compute a prompt, and wait until it has gone down to disk."""
+        self.say(_prompt(fill, seed), cached=0)
+        self._drain()
+        return {}
+
+    def again(self, again: int, seed: int) -> dict[str, float]:
+        """Seconds to the first token of a prompt that an engine before this one has filled."""
+        found = {"disk": self.say(_prompt(again, seed), cached=(again - 1) // BLOCK_TOKENS * BLOCK_TOKENS)}
+        self._drain()
+        return found
+
     def throughput(self, seed: int) -> dict[str, float]:
         """Tokens a second, of prompts that share nothing."""
         prompts = [{"prompt_token_ids": _prompt(512, seed * STREAMS + at)} for at in range(STREAMS)]
@@ -123,9 +135,20 @@ def _transfer(kind: str, folder: str, url: str) -> dict[str, Any]:
         "spec_name": "HostTiers",
         "spec_module_path": "stock_offload",
         "cpu_bytes_to_use": HOST_BYTES,
-        "secondary_tiers": [{"type": "fs", "root_dir": f"{folder}/disk"}],
+        "secondary_tiers": [_below(folder, url) if kind == "tier" else {"type": "fs", "root_dir": f"{folder}/disk"}],
     }
     return {"kv_connector": "OffloadingConnector", "kv_role": "kv_both", "kv_connector_extra_config": extra}
+
+
+def _below(folder: str, url: str) -> dict[str, Any]:
+    return {
+        "type": "KvbmTier",
+        "module_path": "kvbm_nats.connectors.vllm.tier",
+        "nats": url,
+        "instance": "bench-tier",
+        "tiers": f"g3={8 * HOST_BYTES // BLOCK_BYTES}",
+        "stores": {"g3": f"slab:{folder}/disk"},
+    }
 
 
 def _prompt(tokens: int, seed: int) -> list[int]:
@@ -146,6 +169,10 @@ def main() -> None:
             engine = Engine(**question)
         elif "tokens" in question:
             answer = engine.first_token(**question)
+        elif "fill" in question:
+            answer = engine.fill(**question)
+        elif "again" in question:
+            answer = engine.again(**question)
         else:
             answer = engine.throughput(**question)
         answers.write(json.dumps(answer) + "\n")

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from kvbm_events.schema.errors import InvalidCommand
-from kvbm_nats.connectors.vllm.config import read_config
+from kvbm_nats.connectors.vllm.config import ConnectorConfig, read_config
 from kvbm_nats.connectors.vllm.namespace import namespace_of
 
 GOOD = {
@@ -16,7 +16,7 @@ GOOD = {
 
 
 def test_a_good_one():
-    config = read_config(GOOD, replica="-dp1")
+    config = read_config(ConnectorConfig, GOOD, replica="-dp1")
     assert config.instance == "replica-0-dp1"
     assert [(spec.tier, spec.capacity, spec.policy) for spec in config.plan][1] == ("g3", 65536, "arc")
     assert str(config.media(0, 1)["g3"]) == "slab:/mnt/nvme/replica-0-dp1"
@@ -46,14 +46,14 @@ def test_a_good_one():
 )
 def test_a_bad_one_is_refused_by_name(change, said):
     with pytest.raises(InvalidCommand, match=said) as error:
-        read_config(GOOD | change)
+        read_config(ConnectorConfig, GOOD | change)
     assert "kv_connector_extra_config" in str(error.value)
 
 
 @pytest.mark.parametrize("missing", GOOD)
 def test_what_is_missing_is_named(missing):
     with pytest.raises(InvalidCommand, match=f"missing required field `{missing}`"):
-        read_config({name: value for name, value in GOOD.items() if name != missing})
+        read_config(ConnectorConfig, {name: value for name, value in GOOD.items() if name != missing})
 
 
 def engine(**changes):

@@ -238,7 +238,7 @@ def test_a_load_that_does_not_begin_in_time_is_given_up_and_never_begins(engine)
     engine.log._take(engine.log._acked_n)
     engine.manager.flush()
     end = time.monotonic() + TIMEOUT_S
-    while engine.side._is_moving:
+    while engine.side._owner.is_moving:
         assert not engine.step().jobs
         assert time.monotonic() < end
     engine.manager.flush()
@@ -317,7 +317,7 @@ def test_without_an_owner_the_engine_goes_on_until_there_is_another(engine, monk
     load(engine, engine.request("loading"), [7, 8, 9, 10, 11])
     engine.log.held = True
     engine.step()
-    engine.side._give_up(engine.manager, LogUnavailable("planted"))
+    engine.side._owner._give_up(engine.manager, LogUnavailable("planted"))
     assert engine.step().lost == {"loading": [7, 8, 9, 10]}
     request = engine.request("b")
     assert engine.side.found(request, 0) == 0
@@ -339,7 +339,7 @@ def test_who_is_fenced_does_not_come_back(engine, monkeypatch):
     engine.manager._thread.failure = Fenced("planted")
     engine.step()
     assert engine.manager is None
-    engine.side._reopening._thread.join(10)
+    engine.side._owner._reopening._thread.join(10)
     engine.step()
     assert engine.manager is None
 

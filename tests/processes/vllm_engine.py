@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+from pathlib import Path
 
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
@@ -19,10 +20,14 @@ os.environ |= {
     "VLLM_NO_USAGE_STATS": "1",
 }
 
+sys.path.append(str(Path(__file__).parents[2] / "bench"))  # where `stock_offload` is
+
 from vllm import LLM, SamplingParams
 from vllm.config import KVTransferConfig
 from vllm.distributed.kv_transfer import get_kv_transfer_group
 from vllm.v1.request import Request
+
+from kvbm_nats.connectors.vllm.tiering.side import TierSide
 
 DRAIN_S = 30.0
 
@@ -47,7 +52,7 @@ class Engine:
         self.llm = LLM(model=model, **defaults | options)
         self.core = self.llm.llm_engine.engine_core.engine_core
         connector = self.core.scheduler.connector
-        self.side = connector._scheduler if connector else None
+        self.side = _side(connector) if connector else None
 
     def generate(self, prompts, max_tokens=8, salt=None):
         """Run prompts side by side."""
@@ -93,7 +98,7 @@ class Engine:
 
     def status(self):
         """What the owner says of its state."""
-        manager = self.side._manager
+        manager = self._owner
         if manager is None:
             return {"is_serving": False}
         manager.flush()
@@ -110,8 +115,7 @@ class Engine:
             "n": status.n,
             "registered": {tier.tier: tier.registered for tier in status.tiers},
             "slots": {tier.tier: [tier.allocated, tier.condemned, tier.quarantined] for tier in status.tiers},
-            "pinned": self.side._pins.blocks,
-            "tracked": len(self.side._tracked),
+            **_held(self.side),
             "preemptions": self._metric("vllm:num_preemptions"),
         }
 
@@ -119,8 +123,9 @@ class Engine:
         """The slots of a prompt's blocks in a tier."""
         params = SamplingParams(max_tokens=1)
         request = Request("asked", tokens, params, None, block_hasher=self.core.request_block_hasher)
-        keys = [each[:16].hex() for each in request.block_hashes]
-        return {"slots": self.side._manager.resident(keys, tier)}
+        step = self.core.scheduler.vllm_config.kv_transfer_config.kv_connector_extra_config.get("blocks_per_chunk", 1)
+        keys = [each[:16].hex() for each in request.block_hashes[step - 1 :: step]]
+        return {"slots": self._owner.resident(keys, tier)}
 
     def damage_device(self, tokens, block):
         """Put the bytes of another block of a prompt into one of vLLM's own."""
@@ -133,12 +138,16 @@ class Engine:
 
     def metrics(self):
         """VLLM's own numbers that speak of us."""
-        names = ("external", "kvbm", "by_source")
+        names = ("external", "kvbm", "by_source", "tiering")
         return {
             f"{each.name}{sorted(each.labels.items())}": each.value
             for each in self.llm.get_metrics()
             if any(name in each.name for name in names) and hasattr(each, "value")
         }
+
+    @property
+    def _owner(self):
+        return self.side.manager if isinstance(self.side, TierSide) else self.side._manager
 
     def _metric(self, name):
         return sum(each.value for each in self.llm.get_metrics() if each.name == name)
@@ -147,6 +156,19 @@ class Engine:
         """Close as vLLM does."""
         self.core.shutdown()
         return {}
+
+
+def _side(connector):
+    """Ours behind a connector: our own, or our tier under vLLM's."""
+    stock = getattr(connector, "connector_scheduler", None)
+    return stock.manager.secondary_tiers[0]._side if stock else connector._scheduler
+
+
+def _held(side):
+    """What is held for requests and copies, which is nothing when there are none."""
+    if isinstance(side, TierSide):
+        return {"pinned": len(side._gate._given) + len(side._gate._moving), "tracked": len(side._prompts)}
+    return {"pinned": side._pins.blocks, "tracked": len(side._tracked)}
 
 
 def _said(output):

@@ -29,6 +29,8 @@ START_TIMEOUT_S = 170.0
 TIMEOUT_S = 120.0
 VOCABULARY = 4096
 BLOCK_TOKENS = 32
+SLOT_BYTES = 65536
+"""Of the tiny model's block."""
 NOISE = 0.3
 """In logprobs; bytes of another block make several times as much."""
 
@@ -37,6 +39,30 @@ def prompt(tokens: int, seed: int) -> list[int]:
     """Random tokens."""
     dice = random.Random(seed)
     return [dice.randrange(10, VOCABULARY) for _ in range(tokens)]
+
+
+def window_model(folder: Path) -> Path:
+    """A model whose layers attend to 128 tokens, but for two of six, without weights: `load_format` is `dummy`."""
+    layers = ["sliding_attention", "sliding_attention", "full_attention"] * 2
+    config = {
+        "architectures": ["Gemma3ForCausalLM"],
+        "model_type": "gemma3_text",
+        "hidden_size": 256,
+        "intermediate_size": 512,
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 4096,
+        "sliding_window": 128,
+        "layer_types": layers,
+        "query_pre_attn_scalar": 64,
+        "torch_dtype": "bfloat16",
+    }
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def transfer_config(
@@ -54,6 +80,31 @@ def transfer_config(
     }
 
 
+def tier_config(url: str, instance: str, folder: Path, **more: Any) -> dict[str, Any]:
+    """The same for vLLM's own offload with our tier below it; `more` is ours, but for vLLM's `chunks` and `blocks_per_chunk`.
+
+    Its worker, which asks for a GPU, is that of the benchmark.
+    """
+    ours = {
+        "type": "KvbmTier",
+        "module_path": "kvbm_nats.connectors.vllm.tier",
+        "nats": url,
+        "instance": instance,
+        "tiers": "g3=512",
+        "stores": {"g3": f"slab:{folder}/g3"},
+    }
+    blocks_per_chunk = more.pop("blocks_per_chunk", 1)
+    chunks = more.pop("chunks", 256)
+    extra = {
+        "spec_name": "HostTiers",
+        "spec_module_path": "stock_offload",
+        "cpu_bytes_to_use": chunks * SLOT_BYTES * blocks_per_chunk,
+        "blocks_per_chunk": blocks_per_chunk,
+        "secondary_tiers": [ours | more],
+    }
+    return {"kv_connector": "OffloadingConnector", "kv_role": "kv_both", "kv_connector_extra_config": extra}
+
+
 class EngineDied(AssertionError):
     """The engine ended, or did not answer in time."""
 
@@ -65,7 +116,11 @@ class Engine:
         command = [os.environ[PYTHON_ENV], str(PROCESSES / "vllm_engine.py"), str(model), json.dumps(options)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._buffer = b""
-        self.receive(START_TIMEOUT_S)
+        try:
+            self.receive(START_TIMEOUT_S)
+        except BaseException:
+            self.kill()
+            raise
 
     @property
     def pid(self) -> int:
@@ -140,6 +195,14 @@ class Site:
         """Start the engine, or start it again after it was killed."""
         assert self.engine is None
         config = transfer_config(self.server.url, self.instance, self.folder, tiers=tiers, **(extra or {}))
+        self.engine = Engine(self.model, kv_transfer_config=config, **options)
+        return self.engine
+
+    def start_below(self, **more: Any) -> Engine:
+        """Start it with vLLM's own offload, and our tier below that."""
+        assert self.engine is None
+        options = more.pop("options", {})
+        config = tier_config(self.server.url, self.instance, self.folder, **more)
         self.engine = Engine(self.model, kv_transfer_config=config, **options)
         return self.engine
 

@@ -34,7 +34,7 @@ def test_a_new_one_starts_empty_and_its_files_are_where_they_were_asked_for(open
 
 def test_an_engine_brings_its_own_device_memory(open_stack):
     device = CpuDevice(preset("tiny"), PLAN["g1"])
-    assert open_stack(device=device).stores["g1"] is device
+    assert open_stack(given={"g1": device}).stores["g1"] is device
 
 
 def test_what_survives_is_kept_and_g1_is_not(open_stack):

@@ -4,6 +4,7 @@ from kvbm_tiers.cpu_device import CpuDevice
 from kvbm_tiers.cuda import CudaDevice, CudaMover
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.host_arena import HostArena
+from kvbm_tiers.host_rows import HostRows
 from kvbm_tiers.layout import Group, Layout
 from kvbm_tiers.medium import Media, Medium, in_folder, parse_media
 from kvbm_tiers.memory_mover import MemoryMover
@@ -33,6 +34,7 @@ __all__ = [
     "DiskSlab",
     "Group",
     "HostArena",
+    "HostRows",
     "Job",
     "Layout",
     "Media",

@@ -18,6 +18,7 @@ import structlog
 
 from kvbm_tiers.flight import Flight
 from kvbm_tiers.host_arena import HostArena
+from kvbm_tiers.host_rows import HostRows
 from kvbm_tiers.memory import address_of, anonymous
 from kvbm_tiers.nixl_agent import NixlAgent, NixlTransferFailed, Row
 
@@ -42,7 +43,7 @@ class AgentThread:
     def __init__(
         self,
         make: Callable[[str, Sequence[Row]], NixlAgent],
-        arenas: Sequence[HostArena],
+        arenas: Sequence[HostArena | HostRows],
         bounce_bytes: int,
         landed: Callable[[AgentThread, int, Flight], None],
     ) -> None:
@@ -94,7 +95,7 @@ class AgentThread:
         self.retire()
         self._thread.join(patience_s + LAST_LOOK_S)
 
-    def _run(self, arenas: Sequence[HostArena], started: Future[None]) -> None:
+    def _run(self, arenas: Sequence[HostArena | HostRows], started: Future[None]) -> None:
         memories = [*self._bounces, *(arena.memory for arena in arenas)]
         rows = [(address_of(memory), len(memory), 0) for memory in memories]
         try:

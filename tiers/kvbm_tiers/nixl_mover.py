@@ -27,6 +27,7 @@ from kvbm_tiers.cuda.device import CudaDevice
 from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.flight import Flight
 from kvbm_tiers.host_arena import HostArena
+from kvbm_tiers.host_rows import HostRows
 from kvbm_tiers.job_book import Batch, JobBook, wall_clock_us
 from kvbm_tiers.mover import Job
 from kvbm_tiers.nixl_agent import NixlAgent, Row
@@ -112,7 +113,7 @@ class NixlMover(Booked, ABC):
         self._syncer.close(self._patience_s)
 
     def _start_agent(self) -> AgentThread:
-        arenas = [store for store in self._stores.values() if isinstance(store, HostArena)]
+        arenas = [store for store in self._stores.values() if isinstance(store, HostArena | HostRows)]
         agent = AgentThread(self._agent, arenas, self._bounce_bytes, self._on_landed)
         for device in (store for store in self._stores.values() if isinstance(store, CudaDevice)):
             for lane in range(LANES):

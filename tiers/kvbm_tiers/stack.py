@@ -36,7 +36,7 @@ class Stack:
         instance: str = "default",
         reset: bool = False,
         nats_url: str = "",
-        device: Store | None = None,
+        given: Mapping[TierName, Store] | None = None,
     ) -> None:
         """Open the tiers, or make them.
 
@@ -48,7 +48,7 @@ class Stack:
             instance: whose blocks they are; object storage keeps instances apart by it
             reset: start empty, whatever is there
             nats_url: where memory hosts are asked, if a tier lies in one
-            device: g1, where an engine has it already
+            given: tiers that an engine has already; they are closed with the others
 
         Raises:
             InvalidCommand: a tier has no medium, or one that there is not.
@@ -60,8 +60,8 @@ class Stack:
         self.openings: dict[TierName, Opening] = {}
         try:
             for spec in plan:
-                if spec.tier == "g1" and device:
-                    self.stores["g1"] = device
+                if given and spec.tier in given:
+                    self.stores[spec.tier] = given[spec.tier]
                     continue
                 store, opening = open_store(
                     Wanted(

@@ -18,6 +18,7 @@ from kvbm_tiers.block_move import reason_of
 from kvbm_tiers.booked import Booked
 from kvbm_tiers.errors import SessionOver
 from kvbm_tiers.host_arena import HostArena
+from kvbm_tiers.host_rows import HostRows
 from kvbm_tiers.job_book import Batch, JobBook, Outcome, wall_clock_us
 from kvbm_tiers.mover import Job
 from kvbm_tiers.remote.flight import RemoteFlight
@@ -65,7 +66,7 @@ class NixlUcxMover(Booked):
         count = min(BATCH_BLOCKS_MAX, max(BATCH_BLOCKS_MIN, BATCH_BYTES // layout.slot_bytes))
         book = JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
         super().__init__(book, stores)
-        arenas = [store.memory for store in stores.values() if isinstance(store, HostArena)]
+        arenas = [store.memory for store in stores.values() if isinstance(store, HostArena | HostRows)]
         remote.connect(arenas, [count * layout.slot_bytes] * LANES)
         self._syncer = Syncer(self._book, self._stores)
         self._lanes = [Thread(target=self._work, args=(at,), name=f"ucx-lane-{at}", daemon=True) for at in range(LANES)]

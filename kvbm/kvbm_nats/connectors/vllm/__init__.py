@@ -1,7 +1,9 @@
 """The connector for vLLM 0.32 and later: `--kv-transfer-config '{"kv_connector": "KvbmConnector", …}'`; docs/vllm.md.
 
 `connector` is what vLLM calls, and nothing but a door. Behind it `scheduler` decides, in the engine core's process, and
-`worker` moves bytes, in each worker's. What they say to each other goes with vLLM's own step messages (`messages`).
+`worker` moves bytes, in each worker's. What they say to each other goes with vLLM's own step messages (`orders`).
+
+`tier` is what vLLM calls where it offloads to host memory by itself; behind it is `tiering`. Both have their `owner` alike.
 """
 
 # pyright: reportMissingImports=false

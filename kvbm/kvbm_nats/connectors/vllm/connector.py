@@ -29,7 +29,6 @@ from kvbm_nats.connectors.vllm.scheduler import SchedulerSide
 from kvbm_nats.connectors.vllm.stats import KvbmPromMetrics, KvbmStats
 from kvbm_nats.connectors.vllm.worker import WorkerSide
 from kvbm_nats.manager import BlockManager
-from kvbm_nats.options import Options
 from kvbm_tiers import Slice
 from kvbm_tiers.reports import Hello
 
@@ -77,7 +76,7 @@ class KvbmConnector(KVConnectorBase_V1):
     def _config(self) -> ConnectorConfig:
         parallel = self._vllm_config.parallel_config
         replica = f"-dp{parallel.data_parallel_index}" if parallel.data_parallel_size > 1 else ""
-        return read_config(self._kv_transfer_config.kv_connector_extra_config, replica=replica)
+        return read_config(ConnectorConfig, self._kv_transfer_config.kv_connector_extra_config, replica=replica)
 
     @cached_property
     def _namespace(self) -> str:
@@ -178,13 +177,7 @@ class KvbmConnector(KVConnectorBase_V1):
             tiers=[TierSpec(tier="g1", capacity=self._pool.num_gpu_blocks, control="observed"), *config.plan],
             keep=[spec.tier for spec in config.plan],
             mover=mover,
-            options=Options(
-                room_timeout_s=0.0,
-                close_timeout_s=5.0,
-                transfer_timeout_s=config.transfer_timeout_s,
-                batch_max=64,
-                snapshot_every=config.snapshot_every,
-            ),
+            options=config.options,
             note="vllm",
         )
 

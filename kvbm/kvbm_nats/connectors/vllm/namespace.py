@@ -35,6 +35,35 @@ def namespace_of(vllm_config: Any, tag: str) -> str:
         "seed": seed,
         "tag": tag,
     }
+    return _written(fields)
+
+
+def namespace_of_offload(offload: Any, tag: str) -> str:
+    """The same from vLLM's `OffloadingConfig`, for chunks in the order of its host memory.
+
+    That says nothing of revisions, weights' quantization and the hash function. The first two are for the tag; where functions
+    differ, so do their keys.
+    """
+    parallel = offload.parallel
+    fields = {
+        "engine": "vllm-offload",
+        "model": offload.model.name,
+        "kv": offload.model.dtype,
+        "block": "+".join(str(group.tokens_per_block) for group in offload.groups),
+        "chunk": offload.cache.blocks_per_chunk,
+        "layers": "+".join(str(len(group.layer_names)) for group in offload.groups),
+        "layout": "canonical" if offload.canonical_layout else offload.kv_cache_layout,
+        "tp": parallel.tp_size,
+        "pp": parallel.pp_size,
+        "cp": f"{parallel.pcp_size}x{parallel.dcp_size}",
+        "replicated": "yes" if offload.replicated_layout else None,
+        "seed": os.environ.get("PYTHONHASHSEED", ""),
+        "tag": tag,
+    }
+    return _written(fields)
+
+
+def _written(fields: dict[str, Any]) -> str:
     return ";".join(f"{name}={_plain(value)}" for name, value in fields.items() if value not in {None, ""})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kvbm_events.schema import TierName
 from kvbm_nats.connectors.vllm.engine import Step
 from kvbm_nats.manager import BlockManager
 
@@ -21,15 +22,16 @@ def new_blocks(step: Step, block_tokens: int) -> list[int]:
     return found
 
 
-def release_holders(manager: BlockManager, slots: Sequence[int]) -> None:
+def release_holders(manager: BlockManager, tier: TierName, slots: Sequence[int]) -> None:
     """Let requests go that are said to hold what vLLM has taken away from under them.
 
-    That is so where two requests computed one block: the second one holds the slot of the first, and uses its own.
+    That is so where two requests computed one block: the second one holds the slot of the first, and uses its own. And vLLM's
+    host memory is held by copies only, not by the requests whose blocks are in it.
     """
-    lineage = manager.state.tiers["g1"].lineage
+    lineage = manager.state.tiers[tier].lineage
     pinned = {slot for slot in slots if slot in lineage.chain_of(slot).pins}
     if not pinned:
         return
     for name, request in [*manager.state.requests.items()]:
-        if not pinned.isdisjoint(request.pins.get("g1", ())):
-            manager.release(name, tier="g1")
+        if not pinned.isdisjoint(request.pins.get(tier, ())):
+            manager.release(name, tier=tier)

@@ -9,21 +9,19 @@ Rules
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 import structlog
 
 from kvbm_events.schema import ROOT
-from kvbm_events.schema.errors import KvbmError, LogUnavailable, RefusedError
+from kvbm_events.schema.errors import RefusedError
 from kvbm_nats.connectors.vllm.engine import EnginePool, EngineRequest, Step
 from kvbm_nats.connectors.vllm.loads import Loads
 from kvbm_nats.connectors.vllm.mover import EngineMover
 from kvbm_nats.connectors.vllm.orders import Orders, Told
+from kvbm_nats.connectors.vllm.owner import Owner
 from kvbm_nats.connectors.vllm.pins import Pins
-from kvbm_nats.connectors.vllm.progress import Progress
-from kvbm_nats.connectors.vllm.reopening import Reopening
 from kvbm_nats.connectors.vllm.reuse import new_blocks, release_holders
 from kvbm_nats.connectors.vllm.tracked import Tracked
 from kvbm_nats.manager import BlockManager
@@ -60,17 +58,12 @@ class SchedulerSide:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open the owner, and again whenever it could not write its log any more. Raises what opening raises."""
-        self._open_owner = open_owner
-        self._manager: BlockManager | None = None
-        self._reopening: Reopening | None = None
         self._mover, self._pins, self._clock = mover, Pins(pool), clock
         self._block_tokens = block_tokens
         self._tracked: dict[str, Tracked] = {}
         self._admissions: list[_Admission] = []
         self._loads = Loads(patience_s)
-        self._progress = Progress()
-        self._news = threading.Event()
-        self._adopt(open_owner())
+        self._owner = Owner(open_owner, self._pins.release_all, clock)
 
     def added(self, request: EngineRequest) -> None:
         """A request has come."""
@@ -81,7 +74,7 @@ class SchedulerSide:
         tracked, manager = self._tracked[request.request_id], self._manager
         tracked.local = local_tokens // self._block_tokens
         tracked.promised = {}
-        if manager is None or request.skip_reading_prefix_cache or not tracked.may_load or self._is_late(manager):
+        if manager is None or request.skip_reading_prefix_cache or not tracked.may_load or self._owner.is_late:
             return 0
         # vLLM must compute one token at least, or it has nothing to sample from.
         keys = tracked.keys()[: (request.num_tokens - 1) // self._block_tokens]
@@ -109,15 +102,17 @@ class SchedulerSide:
 
     def step(self, step: Step) -> Orders:
         """VLLM has decided what to do next; what the workers are to do with it."""
-        self._take_new_owner()
+        if self._owner.take_new():  # what vLLM has is recorded again as requests go on
+            for tracked in self._tracked.values():
+                tracked.stored = 0
         orders = Orders(is_idle=not step.num_scheduled_tokens)
         admissions, self._admissions = self._admissions, []
         orders.loads = {each.tracked.request.request_id: each.slots for each in admissions if each.loads}
-        self._guarded(lambda manager: self._follow(manager, step, admissions))
-        if orders.is_idle and (self._loads.are_waiting or self._is_moving):
-            self._news.wait(NEWS_WAIT_S)
-        self._news.clear()
-        self._guarded(lambda manager: self._move_on(manager, is_idle=orders.is_idle))
+        self._owner.guarded(lambda manager: self._follow(manager, step, admissions))
+        if orders.is_idle and (self._loads.are_waiting or self._owner.is_moving):
+            self._owner.news.wait(NEWS_WAIT_S)
+        self._owner.news.clear()
+        self._owner.guarded(lambda manager: self._move_on(manager, is_idle=orders.is_idle))
         orders.jobs, orders.deletions = self._mover.take_jobs(), self._mover.take_deletions()
         self._loads.handed_out(orders.jobs)
         manager = self._manager
@@ -127,7 +122,7 @@ class SchedulerSide:
         if self._mover.ranks > 1:
             orders.verdicts = self._loads.verdicts(manager.state if manager else None)
         if tickets:
-            self._guarded(lambda manager: [manager.cancel(ticket) for ticket in tickets])
+            self._owner.guarded(lambda manager: [manager.cancel(ticket) for ticket in tickets])
         return orders
 
     def heard(self, told: Iterable[Told], arrived: Collection[str], failed: Collection[int]) -> None:
@@ -140,7 +135,7 @@ class SchedulerSide:
             if tracked := self._tracked.get(request_id):
                 tracked.is_loading = False
                 tracked.may_load = slots.isdisjoint(failed)
-        self._guarded(lambda manager: self._move_on(manager, is_idle=False))
+        self._owner.guarded(lambda manager: self._move_on(manager, is_idle=False))
 
     def finished(self, request: EngineRequest, block_ids: Sequence[int]) -> None:
         """A request is over, in whatever way, and vLLM is about to take its blocks back."""
@@ -149,12 +144,12 @@ class SchedulerSide:
             return
         self._admissions = [each for each in self._admissions if each.tracked is not tracked]
         self._loads.give_up(request.request_id)
-        self._guarded(lambda manager: self._part_with(manager, tracked, block_ids))
+        self._owner.guarded(lambda manager: self._part_with(manager, tracked, block_ids))
 
     @property
     def is_busy(self) -> bool:
         """Whether steps are needed though no request is: copies are on their way."""
-        return bool(self._loads) or self._is_moving
+        return bool(self._loads) or self._owner.is_moving
 
     def gives_way(self) -> bool:
         """Whether blocks will be free soon without preempting anybody: copies that have begun end.
@@ -170,25 +165,15 @@ class SchedulerSide:
 
     def reset(self) -> bool:
         """Forget all blocks; whether that was done. What is in use stays."""
-        return self._guarded(self._forget_all)
+        return self._owner.guarded(self._forget_all)
 
     def close(self) -> None:
         """Write what is left."""
-        manager, self._manager = self._manager, None
-        if manager:
-            manager.close()
-        elif self._reopening:
-            self._reopening.stop()
+        self._owner.close()
 
     @property
-    def _is_moving(self) -> bool:
-        manager = self._manager
-        return manager is not None and (
-            manager.waiting > 0 or any(transfer.open for transfer in manager.state.transfers.values())
-        )
-
-    def _is_late(self, manager: BlockManager) -> bool:
-        return self._progress.is_late(manager.acked, manager.pending, self._clock())
+    def _manager(self) -> BlockManager | None:
+        return self._owner.manager
 
     def _follow(self, manager: BlockManager, step: Step, admissions: list[_Admission]) -> None:
         """Record what a step says, in the order of rule 3."""
@@ -199,7 +184,7 @@ class SchedulerSide:
         reused = [slot for slot in slots if g1.slots.states[slot] == SlotState.REGISTERED]
         stale = [key for each in admissions for key in each.keys if key in g1.lineage.index]
         if reused or stale:
-            release_holders(manager, reused)
+            release_holders(manager, "g1", reused)
             keys = [g1.lineage.key_of(slot) for slot in reused] + stale
             manager.evict(keys, tier="g1", reason="capacity", actor="vllm")
         self._hold_sources(manager, slots)
@@ -270,10 +255,7 @@ class SchedulerSide:
         manager.settle(0.0)
         self._hold_sources(manager, ())
         if is_idle and not (self.is_busy or manager.pending):
-            try:
-                manager.maintain()
-            except LogUnavailable as error:
-                _logger.warning("there is no new snapshot", why=str(error))
+            self._owner.maintain()
 
     def _hold_sources(self, manager: BlockManager, reused: Collection[int]) -> None:
         for transfer in self._pins.update(manager.state, reused):
@@ -283,41 +265,3 @@ class SchedulerSide:
         for tier in manager.state.tiers.values():
             if keys := [*tier.lineage.index]:
                 manager.evict(keys, tier=tier.name, reason="reset", actor="vllm")
-
-    def _guarded(self, work: Callable[[BlockManager], object]) -> bool:
-        """Do something with the owner, if there is one; whether it was done. After a failure there is none any more."""
-        manager = self._manager
-        if manager is None:
-            return False
-        try:
-            work(manager)
-        except RefusedError as error:
-            _logger.warning("vLLM asked for what cannot be", why=str(error))
-            return False
-        except Exception as error:  # noqa: BLE001 - rule 4
-            self._give_up(manager, error)
-            return False
-        return True
-
-    def _give_up(self, manager: BlockManager, error: Exception) -> None:
-        """Until there is another owner vLLM is on its own. Jobs that are with the workers end, and vLLM hears of it."""
-        is_known = isinstance(error, KvbmError)
-        _logger.error("vLLM goes on without kvbm", why=str(error), exc_info=None if is_known else error)
-        self._manager = None
-        self._pins.release_all()
-        self._reopening = Reopening(manager, self._open_owner)
-
-    def _take_new_owner(self) -> None:
-        """What vLLM has is new to it: it is recorded as requests go on."""
-        if self._reopening and (manager := self._reopening.take()):
-            self._reopening = None
-            self._adopt(manager)
-            for tracked in self._tracked.values():
-                tracked.stored = 0
-            _logger.warning("vLLM has kvbm again", epoch=manager.state.epoch)
-
-    def _adopt(self, manager: BlockManager) -> None:
-        """Before anybody looks anything up, it is told what memory the workers have."""
-        self._manager = manager
-        manager.watch(self._news.set)
-        self._guarded(lambda manager: manager.settle(0.0))

@@ -11,7 +11,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.metrics import KVConnectorProm
 
 from kvbm_nats.connectors.vllm.traffic import Moved
 
-_METRICS = {
+METRICS = {
     "blocks": ("vllm:kvbm_moved_blocks", "Blocks that arrived in another tier"),
     "bytes": ("vllm:kvbm_moved_bytes", "Bytes of blocks that arrived in another tier"),
     "failed": ("vllm:kvbm_failed_blocks", "Blocks that did not arrive in another tier"),
@@ -52,7 +52,7 @@ class KvbmPromMetrics(KVConnectorPromMetrics):
         labels = [*labelnames, "source", "tier"]
         self._counters = {
             field: self._counter_cls(name=name, documentation=text, labelnames=labels)
-            for field, (name, text) in _METRICS.items()
+            for field, (name, text) in METRICS.items()
         }
 
     def observe(self, transfer_stats_data: dict[str, Any], engine_idx: int = 0) -> None:

@@ -23,7 +23,7 @@ class Tracked:
     """
 
     def __init__(self, request: EngineRequest) -> None:
-        self.request, self.name = request, _name(request.request_id)
+        self.request, self.name = request, name_of(request.request_id)
         self.local, self.stored = 0, 0
         self.promised: dict[str, int] = {}
         self.is_loading, self.may_load = False, True
@@ -37,7 +37,7 @@ class Tracked:
         return self._keys
 
 
-def _name(request_id: str) -> str:
+def name_of(request_id: str) -> str:
     """A request's id, cut where a client has sent one that is longer than a name may be, or not to be written."""
     written = request_id.encode(errors="replace")
     if len(written) <= MAX_NAME and written.decode() == request_id:

@@ -63,7 +63,7 @@ class WorkerSide:
             namespace,
             config.media(part.rank, part.ranks),
             instance=config.instance,
-            device=device,
+            given={"g1": device},
         )
         self.hello = Hello(
             incarnation=secrets.token_hex(8),
