@@ -27,7 +27,7 @@ async def tiers_heat(
     projection: Projection, instance: str, state: State, until: int, *, cells: int = CELLS
 ) -> list[TierHeat]:
     """All tiers of an instance, fastest first. `state` is its state after the entry at `until`."""
-    uses = {name: _Uses(state, name) for name in state.tiers}
+    uses: dict[TierName, _Uses] = {name: _Uses(state, name) for name in state.tiers}
     read, end = 0, until
     while read < EVENTS and any(each.unknown for each in uses.values()):
         rows = await projection.journal(instance, types=_USES, until=end, limit=PAGE, newest_first=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+from kvbm_events.schema import TierName
 from kvbm_nats.explain import hits_over_time, instance_state, tiers_heat
 from kvbm_nats.explain.answers import InstanceState
 from kvbm_nats.explain.words import SHOWN_DIGITS
@@ -27,6 +30,9 @@ async def _context(ask: Ask, _answer: InstanceState) -> dict[str, object]:
     events = await recent_events(ask, EVENTS_SHOWN)
     now_us = events[-1].at_us if events else 0
     spans = await hits_over_time(ask.projection, ask.instance, ask.until)
+    found = Counter[TierName]()
+    for each in spans:
+        found.update(each.found)
     heats = await tiers_heat(ask.projection, ask.instance, state, ask.until)
 
     def link(key: str) -> str:
@@ -39,9 +45,7 @@ async def _context(ask: Ask, _answer: InstanceState) -> dict[str, object]:
         "spans": spans,
         "hits_picture": draw_hits(spans),
         "asked": sum(each.asked for each in spans),
-        "found": {
-            tier: sum(each.found.get(tier, 0) for each in spans) for tier in sorted({t for s in spans for t in s.found})
-        },
+        "found": {tier: found[tier] for tier in sorted(found)},
         "events": events,
     }
 
