@@ -19,7 +19,7 @@ from kvbm_nats.projection import open_projection
 from kvbm_nats.web import links
 from kvbm_nats.web.answering import Answering
 from kvbm_nats.web.feed import Feed
-from kvbm_nats.web.guards import Guard
+from kvbm_nats.web.guards import HEADERS, Guard
 from kvbm_nats.web.login import Login
 from kvbm_nats.web.options import WebOptions
 from kvbm_nats.web.problems import Problem, problem_answer
@@ -111,4 +111,6 @@ async def _not_allowed(request: Request, _error: Exception) -> Response:
 
 async def _failed(request: Request, _error: Exception) -> Response:
     hint = "read what `kvbm web` wrote on its terminal; the command that the page shows may say more"
-    return problem_answer(request, Problem(500, "this page failed", why="it is a fault of this program", hint=hint))
+    answer = problem_answer(request, Problem(500, "this page failed", why="it is a fault of this program", hint=hint))
+    answer.headers.update(HEADERS)  # it is answered outside the guard
+    return answer

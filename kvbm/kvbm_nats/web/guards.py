@@ -25,7 +25,7 @@ from kvbm_nats.web.problems import Problem, problem_answer
 COOKIE = "kvbm_web"
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 OPEN_PATHS = ("/login", "/static/")
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -69,7 +69,7 @@ class Guard:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from kvbm_nats.cli.source import seq_of
 from kvbm_nats.projection import JournalRow, Projection
 from kvbm_nats.web.options import WebOptions
 from kvbm_nats.web.problems import Problem
+from kvbm_nats.web.shell import command_line
 from kvbm_nats.web.worlds import Worlds
 
 
@@ -57,7 +57,7 @@ class Ask(Struct, frozen=True, kw_only=True):
         line += ["--instance", self.instance] if self.instance else []
         line += ["--at", self.at] if self.at and with_at else []
         line += self.options.source_words
-        return shlex.join([*line, "--", name] if name.startswith("-") else line)
+        return command_line([*line, "--", name] if name.startswith("-") else line)
 
 
 @dataclass(frozen=True, kw_only=True)
