@@ -26,6 +26,8 @@ COMMANDS = [
     ["project"],
     ["replay"],
     ["what-if"],
+    ["web"],
+    ["request", "list"],
     ["traffic"],
     ["trace", "run"],
     ["trace", "stats"],

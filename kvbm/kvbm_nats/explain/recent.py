@@ -9,10 +9,12 @@ from kvbm_events.schema import TierName
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.explain.answers import AskedLately, RecentRequests
 from kvbm_nats.explain.look_up import LookUp
-from kvbm_nats.projection import JOURNAL_LIMIT, Projection
+from kvbm_nats.projection import Projection
 
 Order = Literal["recent", "missed"]
 REQUESTS_MAX = 1000
+LOOK_UPS = 5000
+"""The newest look-ups that are read."""
 
 
 async def recent_requests(
@@ -24,7 +26,7 @@ async def recent_requests(
     order: Order = "recent",
     limit: int = 50,
 ) -> RecentRequests:
-    """The requests of the newest `JOURNAL_LIMIT` look-ups up to and with a sequence.
+    """The requests of the newest `LOOK_UPS` look-ups up to and with a sequence.
 
     Args:
         projection: what is read
@@ -39,7 +41,7 @@ async def recent_requests(
     """
     if not 1 <= limit <= REQUESTS_MAX:
         raise InvalidCommand(f"{limit} requests", why=f"one answer has 1 to {REQUESTS_MAX:,}")
-    rows = await projection.journal(instance, types=["Matched"], until=until, limit=JOURNAL_LIMIT, newest_first=True)
+    rows = await projection.journal(instance, types=["Matched"], until=until, limit=LOOK_UPS, newest_first=True)
     look_ups = [look_up for row in rows if row.applied_seq is not None and (look_up := LookUp.of(row))]
     by_request: dict[tuple[str, str], list[LookUp]] = {}
     for look_up in look_ups:
@@ -49,7 +51,7 @@ async def recent_requests(
     if order == "missed":
         found.sort(key=lambda each: -each.missed)
     return RecentRequests(
-        after_seq=rows[-1].seq - 1 if len(rows) == JOURNAL_LIMIT else 0,
+        after_seq=rows[-1].seq - 1 if len(rows) == LOOK_UPS else 0,
         until_seq=until,
         look_ups=len(look_ups),
         requests=found[:limit],

@@ -14,6 +14,7 @@ from kvbm_nats.web.options import WebOptions
 from kvbm_nats.web.problems import Problem
 from kvbm_nats.web.shell import command_line
 from kvbm_nats.web.worlds import Worlds
+from kvbm_statemachine import State
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -34,6 +35,13 @@ class Ask(Struct, frozen=True, kw_only=True):
     query: Mapping[str, str]
     worlds: Worlds
     is_twin: bool
+    _states: list[State] = []
+
+    async def state(self) -> State:
+        """The instance's state at the moment, which is folded once."""
+        if not self._states:
+            self._states.append(await self.projection.state(self.instance, self.until))
+        return self._states[0]
 
     def number(self, name: str, default: int) -> int:
         """A number of the query. Raises Problem if it is none."""

@@ -18,7 +18,7 @@ EVENTS_SHOWN = 20
 
 
 async def _answer(ask: Ask) -> InstanceState:
-    return instance_state(ask.instance, await ask.projection.state(ask.instance, ask.until), ask.until)
+    return instance_state(ask.instance, await ask.state(), ask.until)
 
 
 async def _commands(ask: Ask, _answer: InstanceState) -> list[str]:
@@ -26,14 +26,13 @@ async def _commands(ask: Ask, _answer: InstanceState) -> list[str]:
 
 
 async def _context(ask: Ask, _answer: InstanceState) -> dict[str, object]:
-    state = await ask.projection.state(ask.instance, ask.until)
     events = await recent_events(ask, EVENTS_SHOWN)
     now_us = events[-1].at_us if events else 0
     spans = await hits_over_time(ask.projection, ask.instance, ask.until)
     found = Counter[TierName]()
     for each in spans:
         found.update(each.found)
-    heats = await tiers_heat(ask.projection, ask.instance, state, ask.until)
+    heats = await tiers_heat(ask.projection, ask.instance, await ask.state(), ask.until)
 
     def link(key: str) -> str:
         return links.block(ask.instance, key[:SHOWN_DIGITS], at=ask.at)

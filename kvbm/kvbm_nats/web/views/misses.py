@@ -9,7 +9,7 @@ from kvbm_nats.web.drawing import draw_shares
 from kvbm_nats.web.problems import Problem
 from kvbm_nats.web.view import Ask, View
 
-LIMIT = 1000
+LIMIT = 300
 
 
 def _limit(ask: Ask) -> int:
@@ -45,4 +45,5 @@ VIEW = View(
     commands=_commands,
     title=lambda ask: f"Misses of {ask.instance}",
     context=_context,
+    time_s=60.0,
 )
