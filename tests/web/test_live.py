@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 
 import httpx2
 import pytest
@@ -111,3 +112,10 @@ def test_a_projections_password_is_not_shown():
 
     assert _without_password("postgresql://me:s3cret@host/db") == "postgresql://me:…@host/db"
     assert _without_password("sqlite:///a.db") == "sqlite:///a.db"
+
+
+def test_without_its_packages_it_says_how_to_get_them():
+    hidden = "import sys; sys.modules['starlette'] = None; from kvbm_nats.cli import main; sys.exit(main(['web']))"
+    run = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 2
+    assert "Try: pip install 'kvbm-nats[web]'" in run.stderr
