@@ -33,6 +33,8 @@ COMMANDS = [
     ["state"],
     ["diff"],
     ["tail"],
+    ["web"],
+    ["request", "list"],
     ["traffic"],
     ["trace", "run"],
     ["trace", "stats"],

@@ -19,6 +19,7 @@ from msgspec import Struct
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.jetstream import Options as LogOptions
 from kvbm_events.schema.errors import InvalidCommand
+from kvbm_nats.dev_web import is_installed, serve_page
 from kvbm_nats.nats_server import NatsServer
 from kvbm_nats.plan import parse_plan
 from kvbm_nats.projection.projector import Projector
@@ -37,6 +38,8 @@ LAYOUT = "tiny"
 NAMESPACE = f"model=demo;block_tokens=16;layout={LAYOUT}"
 BANNER_AFTER = 20
 """Requests of demo traffic before the banner is shown, so that it can say what they found."""
+POLL_S = 0.1
+"""How often it is looked whether there is a projection to be shown."""
 TOLD_EVERY_S = 10.0
 """How often the demo traffic's figures are told."""
 
@@ -50,6 +53,8 @@ class DevOptions(Struct, frozen=True, kw_only=True):
     seed: int
     speed: float
     traffic: bool
+    web: bool
+    web_port: int
     seconds: float | None
 
 
@@ -58,6 +63,7 @@ class Dev:
 
     def __init__(self, options: DevOptions, say: Callable[[str], None]) -> None:
         self._options, self._say = options, say
+        self._projection = options.folder / "projection.db"
         self._over = asyncio.Event()
 
     async def run(self) -> None:
@@ -85,8 +91,10 @@ class Dev:
         log = await JetStreamLog.connect(url, log_options)
         try:
             await service.start()
-            projector = Projector(log, f"sqlite:///{self._options.folder / 'projection.db'}")
+            projector = Projector(log, f"sqlite:///{self._projection}")
             parts = [projector.run(), service.wait(), self._over.wait()]
+            if self._options.web and is_installed():
+                parts.append(self._serve_page(projector))
             if self._options.traffic:
                 parts.append(self._play(url, stack.mover))
             else:
@@ -96,6 +104,12 @@ class Dev:
             await service.stop()
         finally:
             await log.close()
+
+    async def _serve_page(self, projector: Projector) -> None:
+        """The web page, as soon as there is something to be seen."""
+        while not projector.status.seq:  # noqa: ASYNC110 - a status is there to be polled
+            await asyncio.sleep(POLL_S)
+        await serve_page(self._projection, _free_port(self._options.web_port), self._say)
 
     def _open_stack(self) -> Stack:
         """The memory of the tiers, beside everything else."""
@@ -129,8 +143,10 @@ class Dev:
         server = "" if url.endswith(":4222") else f" --server {url}"
         self._say(f"  nats sub 'kvbm.v1.>'{server}")
         self._say(f"  kvbm replay --verify --instance {INSTANCE}{at}")
-        self._say(f"  sqlite3 {folder / 'projection.db'} .tables")
+        self._say(f"  sqlite3 {self._projection} .tables")
         self._say(f"  kvbm trace run FILE --instance trace{at}")
+        if self._options.web and not is_installed():
+            self._say("  pip install 'kvbm-nats[web]'     # and the next start serves pages of all this")
         self._say("\nCtrl-C ends it; what it stored stays.\n")
 
 

@@ -3,10 +3,8 @@
 Rules
 1. It listens on loopback, keeps its store in the folder it is given, and syncs every message to disk before it
    acknowledges it (`sync_interval: always`).
-2. It dies with the process that started it, even if that one is killed: the server is started through a few lines of
-   Python that ask the kernel for it (`PR_SET_PDEATHSIG`, Linux only) and then become the server. `Popen`'s
-   `preexec_fn` would do the same, but may deadlock in a process with threads. The kernel watches the starting
-   *thread*: call `start` from one that lives as long as the server may.
+2. It dies with the process that started it, even if that one is killed (`child.py`): call `start` from a thread that lives
+   as long as the server may.
 3. Nothing is ended but the process that was started here.
 """
 
@@ -15,9 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import sysconfig
 import time
 from pathlib import Path
@@ -25,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from kvbm_events.schema.errors import KvbmError
+from kvbm_nats.child import dying_with_parent
 
 BINARY_ENV = "KVBM_NATS_SERVER"
 MAX_PAYLOAD_BYTES = 8 << 20
@@ -32,15 +29,6 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.005
 _LOG_TAIL_LINES = 5
-
-_DIE_WITH_PARENT = """
-import ctypes, os, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None, use_errno=True).prctl(1, int(sys.argv[2]), 0, 0, 0)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent was gone before the server was there")
-os.execv(sys.argv[3], sys.argv[3:])
-"""
 
 
 class NatsServerNotFound(KvbmError):
@@ -130,10 +118,9 @@ class NatsServer:
         for stale in self.folder.glob("*.ports"):
             stale.unlink()
         config = self._write_config()
-        arguments = [str(os.getpid()), str(int(signal.SIGKILL)), binary, "-c", str(config)]
         with os.fdopen(os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the binary that `find_nats_server` found
-                [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, *arguments],
+                dying_with_parent([binary, "-c", str(config)]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -5,7 +5,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 
+import httpx2
 import pytest
 
 KVBM = [sys.executable, "-m", "kvbm_nats.cli"]
@@ -50,6 +52,21 @@ class Dev:
         return shlex.split(next(line for line in self.said if line.strip().startswith(name)))
 
 
+def is_gone(url):
+    try:
+        httpx2.get(url)
+    except httpx2.TransportError:
+        return True
+    return False
+
+
+def wait_until(is_so):
+    give_up_at = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.05)
+
+
 def run(arguments):
     return subprocess.run([*KVBM, *arguments], capture_output=True, text=True, check=False, timeout=120)
 
@@ -86,6 +103,24 @@ def test_what_it_stored_is_still_known_when_it_starts_again(folder):
         assert verified.returncode == 0, verified.stdout + verified.stderr
         assert '"epoch":2' in verified.stdout
         dev.stop()
+
+
+def test_pages_are_served_and_end_with_it(folder):
+    with Dev(folder, "--speed", "500", "--web-port", "0") as dev:
+        url = dev.wait_for("kvbm web is at").split()[-1]
+        assert httpx2.get(f"{url}index.json").json()[0]["instance"] == "demo"
+        assert f"kvbm state --instance demo --projection {folder}/projection.db" in httpx2.get(f"{url}i/demo").text
+        dev.stop()
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(url)
+
+
+def test_killed_it_leaves_no_page_behind(folder):
+    with Dev(folder, "--speed", "500", "--web-port", "0") as dev:
+        url = dev.wait_for("kvbm web is at").split()[-1]
+        dev.process.kill()
+        dev.process.wait()
+        wait_until(lambda: is_gone(url))
 
 
 def test_two_in_one_folder_are_refused(folder):

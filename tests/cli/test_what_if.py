@@ -66,3 +66,17 @@ def test_a_log_of_others_is_refused_by_their_names(kvbm, tmp_path):
     run = kvbm("what-if", "log.jsonl", "--instance", "b")
     assert run.returncode == 2
     assert "--instance a" in run.stderr
+
+
+def test_a_projection_is_asked_as_the_log_is_up_to_any_moment(kvbm, trace, nats_server):
+    nats = ("--nats-url", nats_server.url, "--instance", "t")
+    assert kvbm("trace", "run", trace, "--tiers", "g1=60", *nats).returncode == 0
+    assert kvbm("project", "--once", "--into", "p.db", "--nats-url", nats_server.url).returncode == 0
+    for moment in ((), ("--at", "200")):
+        ask = ("what-if", "--policy", "fifo", "--json", *moment)
+        log, kept = kvbm(*ask, *nats), kvbm(*ask, "--projection", "p.db", "--instance", "t")
+        assert log.returncode == kept.returncode == 0, log.stderr + kept.stderr
+        assert log.stdout == kept.stdout
+    refused = kvbm("what-if", trace, "--at", "200")
+    assert (refused.returncode, "a file is played whole" in refused.stderr) == (2, True)
+    assert "has no events" in kvbm("what-if", "--projection", "p.db", "--instance", "nobody").stderr

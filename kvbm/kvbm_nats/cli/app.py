@@ -28,7 +28,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 block = App(name="block", help="One block: where it is, and its whole life.")
-request = App(name="request", help="One request: its story.")
+request = App(name="request", help="Requests: the story of one, and who asked lately.")
 trace = App(name="trace", help="Request traces: recorded ones, and generated ones of the same shape.")
 
 app.command(
@@ -57,9 +57,11 @@ app.command(block)
 block.command("kvbm_nats.cli.block:show", name="show", help="Where a block is, and its whole life.")
 app.command(request)
 request.command("kvbm_nats.cli.request:show", name="show", help="What a request asked for, found and moved.")
+request.command("kvbm_nats.cli.request:list_", name="list", help="Who asked lately, and who missed most.")
 app.command("kvbm_nats.cli.state:state", name="state", help="What is in the tiers, now or at any moment.")
 app.command("kvbm_nats.cli.diff:diff", name="diff", help="What came and went between two moments.")
 app.command("kvbm_nats.cli.tail:tail", name="tail", help="The events as they come, a line each.")
+app.command("kvbm_nats.cli.web:web", name="web", help="The same answers as pages, on this machine or with a token.")
 app.command("kvbm_nats.cli.traffic:traffic", name="traffic", help="Play generated traffic against a service.")
 app.command(trace)
 trace.command("kvbm_nats.cli.trace_run:run", name="run", help="Play a trace through an owner or a service.")

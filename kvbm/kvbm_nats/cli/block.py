@@ -7,19 +7,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kvbm_events.schema import KEY_DIGITS
-from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.cli.moments import bar, clock
 from kvbm_nats.cli.output import write_table, write_words
 from kvbm_nats.cli.source import MomentOptions, opened, seq_of
 from kvbm_nats.cli.text import Json, write_json
-from kvbm_nats.explain import block_life
+from kvbm_nats.explain import block_life, whole_key
 from kvbm_nats.explain.answers import BlockLife, Event, Stay
 from kvbm_nats.explain.words import span
-from kvbm_nats.projection import Projection
 
-NAMED_MAX = 10
-"""Keys that are named where a prefix is not unique."""
 LATEST = 10
 """Events that are shown without --history, and stays beside those that last."""
 BAR = 24
@@ -49,7 +44,7 @@ def show(
 async def _show(key: str, options: MomentOptions, *, history: bool, json: bool) -> bool:
     async with opened(options) as projection:
         until = await seq_of(projection, options.at)
-        whole = await _whole_key(projection, key)
+        whole = await whole_key(projection, key)
         life = await block_life(projection, whole, until=until, instance=options.instance) if whole else None
     if json:
         write_json(life)
@@ -58,21 +53,6 @@ async def _show(key: str, options: MomentOptions, *, history: bool, json: bool) 
     else:
         _tell(life, history=history)
     return life is not None
-
-
-async def _whole_key(projection: Projection, prefix: str) -> str | None:
-    """The one key that begins so.
-
-    Raises:
-        InvalidCommand: several do.
-    """
-    if len(prefix) == KEY_DIGITS:
-        return prefix
-    found = await projection.keys(prefix, NAMED_MAX)
-    if len(found) > 1:
-        more = " and others" if len(found) == NAMED_MAX else ""
-        raise InvalidCommand(f"{prefix} begins several keys", why=f"{', '.join(found)}{more}", hint="give more digits")
-    return found[0] if found else None
 
 
 def _tell(life: BlockLife, *, history: bool) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.cli.text import write_line
 from kvbm_nats.dev import Dev, DevOptions
+from kvbm_nats.web.options import PORT
 
 
 def dev(
@@ -19,6 +20,8 @@ def dev(
     seed: int = 0,
     speed: float = 20.0,
     traffic: bool = True,
+    web: bool = True,
+    web_port: int = PORT,
     seconds: float | None = None,
 ) -> None:
     """Start a NATS server, the service, the projection and demo traffic; no GPU, no Docker. Ctrl-C ends all of it.
@@ -32,6 +35,8 @@ def dev(
         seed: of the demo traffic
         speed: times the pace of the demo traffic
         traffic: play demo traffic
+        web: serve pages over the projection, where `kvbm-nats[web]` is installed
+        web_port: where, on loopback; another one is taken if it is in use
         seconds: end after so long
     """
     log_to_stderr()
@@ -43,6 +48,8 @@ def dev(
         seed=seed,
         speed=speed,
         traffic=traffic,
+        web=web,
+        web_port=web_port,
         seconds=seconds,
     )
     asyncio.run(Dev(options, write_line).run())

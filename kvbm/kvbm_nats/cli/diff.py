@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -13,15 +12,14 @@ from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.cli.output import write_table, write_words
 from kvbm_nats.cli.source import SourceOptions, opened, seq_of
 from kvbm_nats.cli.text import Json, write_json
-from kvbm_nats.explain import Contents, contents_at, contents_now, difference
+from kvbm_nats.explain import contents_now, difference, differences_between
 from kvbm_nats.explain.answers import Difference, Slots
 from kvbm_nats.explain.difference import KEYS_MAX
-from kvbm_nats.projection import Projection, open_projection
+from kvbm_nats.projection import open_projection
 
 SHOWN = 10
 """Keys, requests and transfers that are named to people."""
 Side = Annotated[str, Parameter(allow_leading_hyphen=True)]
-Both = list[tuple[Contents | None, Contents | None]]
 
 
 def diff(a: Side, b: Side, /, *, json: Json = False, source: SourceOptions | None = None) -> bool:
@@ -39,12 +37,7 @@ def diff(a: Side, b: Side, /, *, json: Json = False, source: SourceOptions | Non
     kinds = {_is_projection(side) for side in (a, b)}
     if len(kinds) == 2:  # noqa: PLR2004 - one of each
         raise InvalidCommand(f"{a} and {b} cannot be compared", why="one is a moment, the other a projection")
-    both = asyncio.run(_of_projections(a, b) if True in kinds else _of_moments(options, a, b))
-    found = [
-        difference(before, after)
-        for before, after in both
-        if options.instance in {None, (after or before or _NOBODY).instance}
-    ]
+    found = asyncio.run(_of_projections(a, b, options.instance) if True in kinds else _of_moments(options, a, b))
     for each in found:
         if json:
             write_json(each)
@@ -53,31 +46,21 @@ def diff(a: Side, b: Side, /, *, json: Json = False, source: SourceOptions | Non
     return all(each.is_equal for each in found)
 
 
-_NOBODY = Contents(instance="", namespace="", epoch=0, n=0, slots={}, blocks={}, requests=[], transfers=[])
-
-
 def _is_projection(side: str) -> bool:
     return "://" in side or Path(side).exists()
 
 
-async def _of_projections(a: str, b: str) -> Both:
+async def _of_projections(a: str, b: str, instance: str | None) -> list[Difference]:
     async with open_projection(a) as first, open_projection(b) as second:
         before, after = [{each.instance: each for each in await contents_now(side)} for side in (first, second)]
-    return [(before.get(name), after.get(name)) for name in sorted(before.keys() | after.keys())]
+    names = sorted(name for name in before.keys() | after.keys() if instance in {None, name})
+    return [difference(before.get(name), after.get(name)) for name in names]
 
 
-async def _of_moments(options: SourceOptions, a: str, b: str) -> Both:
+async def _of_moments(options: SourceOptions, a: str, b: str) -> list[Difference]:
     async with opened(options) as projection:
         first, second = await seq_of(projection, a), await seq_of(projection, b)
-        names = [row.name for row in await projection.instances()]
-        both = [(await _at(projection, name, first), await _at(projection, name, second)) for name in names]
-    return [(before, after) for before, after in both if before or after]
-
-
-async def _at(projection: Projection, name: str, seq: int) -> Contents | None:
-    with suppress(InvalidCommand):  # it began later
-        return await contents_at(projection, name, seq)
-    return None
+        return await differences_between(projection, first, second, options.instance)
 
 
 def _tell(found: Difference) -> None:

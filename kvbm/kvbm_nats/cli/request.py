@@ -1,4 +1,4 @@
-"""`kvbm request show`: the story of one request."""
+"""`kvbm request`: the story of one, and a list of those that asked lately."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from kvbm_nats.cli.moments import clock
 from kvbm_nats.cli.output import write_table, write_words
 from kvbm_nats.cli.source import MomentOptions, opened, seq_of
 from kvbm_nats.cli.text import Json, write_json
-from kvbm_nats.explain import request_story
-from kvbm_nats.explain.answers import RequestStory
+from kvbm_nats.explain import recent_requests, request_story
+from kvbm_nats.explain.answers import RecentRequests, RequestStory
+from kvbm_nats.explain.recent import Order
 from kvbm_nats.explain.words import blocks, found_in_words, span
 
 
@@ -60,3 +61,63 @@ def _tell(story: RequestStory) -> None:
     write_table(("seq", "time", "took", "what happened"), rows, text=("what happened",))
     if story.more:
         write_words(f"{story.more:,} earlier events are not listed")
+
+
+def list_(
+    *,
+    containing: str = "",
+    order: Order = "recent",
+    limit: int = 50,
+    json: Json = False,
+    source: MomentOptions | None = None,
+) -> bool:
+    """The requests that asked lately: what they asked for, found and missed.
+
+    Exit code 0: there are some. 1: none asked, or none has that text in its name.
+
+    Args:
+        containing: only those with this text in their name
+        order: the last one first, or the one that missed most
+        limit: how many at most
+        json: one JSON object, for machines
+        source: what is read
+    """
+    answer = asyncio.run(_list(source or MomentOptions(), containing, order, limit))
+    if json:
+        write_json(answer)
+    else:
+        _tell_list(answer)
+    return bool(answer.requests)
+
+
+async def _list(options: MomentOptions, containing: str, order: Order, limit: int) -> RecentRequests:
+    async with opened(options) as projection:
+        return await recent_requests(
+            projection,
+            until=await seq_of(projection, options.at),
+            instance=options.instance,
+            containing=containing,
+            order=order,
+            limit=limit,
+        )
+
+
+def _tell_list(answer: RecentRequests) -> None:
+    rows = [
+        (
+            each.request,
+            each.instance,
+            f"{each.seq:,}",
+            clock(each.at_us),
+            f"{each.asked:,}",
+            ", ".join(f"{count:,} in {tier}" for tier, count in each.found.items()) or "none",
+            f"{each.missed:,}",
+        )
+        for each in answer.requests
+    ]
+    write_table(("request", "instance", "seq", "time", "asked", "found", "missed"), rows, text=("instance", "found"))
+    write_words(
+        f"of {blocks(answer.look_ups, 'look-up')}, from sequence {answer.after_seq + 1:,} to {answer.until_seq:,}"
+    )
+    if answer.more:
+        write_words(f"{answer.more:,} more: --limit")

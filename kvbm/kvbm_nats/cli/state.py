@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
-from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.cli.output import write_table, write_words
 from kvbm_nats.cli.source import MomentOptions, opened, seq_of
 from kvbm_nats.cli.text import Json, write_json
-from kvbm_nats.explain import contents_at
+from kvbm_nats.explain import states_at
 from kvbm_nats.explain.answers import InstanceState
 from kvbm_nats.explain.words import blocks
 
@@ -38,27 +36,8 @@ def state(*, json: Json = False, source: MomentOptions | None = None) -> bool:
 
 
 async def _states(options: MomentOptions) -> list[InstanceState]:
-    found: list[InstanceState] = []
     async with opened(options) as projection:
-        until = await seq_of(projection, options.at)
-        names = [row.name for row in await projection.instances() if options.instance in {None, row.name}]
-        for name in names:
-            with suppress(InvalidCommand):  # it began later
-                contents = await contents_at(projection, name, until)
-                found.append(
-                    InstanceState(
-                        instance=name,
-                        namespace=contents.namespace,
-                        as_of_seq=until,
-                        epoch=contents.epoch,
-                        n=contents.n,
-                        tiers=contents.slots,
-                        requests=contents.requests,
-                        transfers=contents.transfers,
-                        digest=contents.digest,
-                    )
-                )
-    return found
+        return await states_at(projection, await seq_of(projection, options.at), options.instance)
 
 
 def _tell(state: InstanceState) -> None:

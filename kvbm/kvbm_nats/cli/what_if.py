@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,15 +12,19 @@ from cyclopts import Parameter
 from msgspec import structs
 
 from kvbm_events.schema import TierName
+from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.cli.connect import connect_log
 from kvbm_nats.cli.options import NatsOptions
 from kvbm_nats.cli.output import progress_to, write_table
+from kvbm_nats.cli.source import seq_of
 from kvbm_nats.cli.text import Json, printable, write_json, write_line
 from kvbm_nats.plan import parse_plan
+from kvbm_nats.projection import open_projection
+from kvbm_nats.replay import parse_moment
 from kvbm_nats.traces.mooncake import BLOCK_TOKENS
 from kvbm_nats.whatif import Answer, Difference, Recorded, answer, parse_cases
 from kvbm_nats.whatif.picture import draw
-from kvbm_nats.whatif.sources import from_file, from_log
+from kvbm_nats.whatif.sources import from_file, from_log, from_projection
 from kvbm_tiers import preset
 
 KEY_SHOWN = 8
@@ -37,6 +42,8 @@ def what_if(
     layout: str = "llama-8b",
     block_tokens: int = BLOCK_TOKENS,
     picture: Path | None = None,
+    projection: Annotated[str | None, Parameter(env_var="KVBM_PROJECTION")] = None,
+    at: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     json: Json = False,
     nats: NatsOptions | None = None,
 ) -> None:
@@ -55,11 +62,13 @@ def what_if(
         layout: what a block is, for the bytes that moved: llama-8b, deepseek-v3, gpt-oss-20b, tiny
         block_tokens: tokens of a block, where the trace does not say
         picture: also draw the hit ratios into this file, .png or .svg
+        projection: the projection that has the recording, instead of the live log
+        at: play only up to this moment: a log sequence, 2026-11-24T12:04:31, 12:04:31 or -30s
         json: one JSON object, for machines
         nats: whose log, and where
     """
     options = nats or NatsOptions()
-    recorded = _load(file, options, block_tokens)
+    recorded = _load(file, options, block_tokens, projection, at)
     plan = parse_plan(tiers) if tiers else recorded.tiers or parse_plan(TRACE_TIERS)
     cases = parse_cases(plan, policies=policy, capacities=capacity, admissions=admission)
     block_bytes = preset(layout).block_bytes
@@ -73,18 +82,28 @@ def what_if(
         _tell(recorded, answers, block_bytes)
 
 
-def _load(file: Path | None, options: NatsOptions, block_tokens: int) -> Recorded:
+def _load(
+    file: Path | None, options: NatsOptions, block_tokens: int, projection: str | None, at: str | None
+) -> Recorded:
     if file:
+        if at:
+            raise InvalidCommand("--at of a file", why="a file is played whole", hint="leave --at out")
         return from_file(file, instance=options.instance, block_tokens=block_tokens)
+    return asyncio.run(_from_projection(projection, options.instance, at) if projection else _from_log(options, at))
 
-    async def load() -> Recorded:
-        log = await connect_log(options)
-        try:
-            return await from_log(log, options.instance)
-        finally:
-            await log.close()
 
-    return asyncio.run(load())
+async def _from_projection(url: str, instance: str, at: str | None) -> Recorded:
+    async with open_projection(url) as projection, projection.one_moment():
+        return await from_projection(projection, instance, until=await seq_of(projection, at))
+
+
+async def _from_log(options: NatsOptions, at: str | None) -> Recorded:
+    log = await connect_log(options)
+    try:
+        until = parse_moment(at, datetime.now().astimezone()) if at else None
+        return await from_log(log, options.instance, until=until)
+    finally:
+        await log.close()
 
 
 def _as_json(recorded: Recorded, answers: Sequence[Answer], block_bytes: int) -> dict[str, object]:

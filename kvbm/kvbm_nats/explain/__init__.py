@@ -4,9 +4,13 @@ Each question is a module; all of them read an open `Projection` and nothing els
 """
 
 from kvbm_nats.explain.contents import Contents, contents_at, contents_now
-from kvbm_nats.explain.difference import difference
-from kvbm_nats.explain.life import block_life
+from kvbm_nats.explain.difference import difference, differences_between
+from kvbm_nats.explain.heat import tiers_heat
+from kvbm_nats.explain.hit_ratio import hits_over_time
+from kvbm_nats.explain.life import block_life, whole_key
 from kvbm_nats.explain.miss_causes import miss_causes
+from kvbm_nats.explain.recent import recent_requests
+from kvbm_nats.explain.states import instance_state, states_at
 from kvbm_nats.explain.story import request_story
 from kvbm_nats.explain.why_miss import why_miss
 
@@ -16,7 +20,14 @@ __all__ = [
     "contents_at",
     "contents_now",
     "difference",
+    "differences_between",
+    "hits_over_time",
+    "instance_state",
     "miss_causes",
+    "recent_requests",
     "request_story",
+    "states_at",
+    "tiers_heat",
+    "whole_key",
     "why_miss",
 ]

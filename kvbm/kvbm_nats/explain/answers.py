@@ -295,3 +295,70 @@ class InstanceState(Struct, frozen=True, kw_only=True):
     requests: list[str]
     transfers: list[str]
     digest: str
+
+
+class AskedLately(Struct, frozen=True, kw_only=True):
+    """A request among the last ones: of its look-ups that were read, blocks asked for, found by tier, and missed.
+
+    :ivar seq, at_us: of its last look-up
+    """
+
+    request: str
+    instance: str
+    seq: int
+    at_us: int
+    look_ups: int
+    asked: int
+    found: dict[TierName, int]
+    missed: int
+
+
+class RecentRequests(Struct, frozen=True, kw_only=True):
+    """Who asked within a range of the log.
+
+    :ivar after_seq: where it begins: look-ups before it were not read; 0 where all were
+    :ivar look_ups: in the range, of all requests
+    :ivar more: requests that are not listed
+    """
+
+    after_seq: int
+    until_seq: int
+    look_ups: int
+    requests: list[AskedLately]
+    more: int
+
+
+class HitSpan(Struct, frozen=True, kw_only=True):
+    """What look-ups asked for and found, in blocks, within `from_us` ≤ time < `to_us`."""
+
+    from_us: int
+    to_us: int
+    look_ups: int
+    asked: int
+    found: dict[TierName, int]
+
+
+class Cell(Struct, frozen=True, kw_only=True):
+    """Neighbouring slots of a tier by state; `closed` are those condemned or quarantined.
+
+    :ivar used_us: when one of its registered blocks was last registered or found; 0 where that is long ago, or there is none
+    :ivar key: of that block; of the first registered one where no time is known
+    """
+
+    first: int
+    slots: int
+    free: int
+    allocated: int
+    registered: int
+    closed: int
+    used_us: int
+    key: str
+
+
+class TierHeat(Struct, frozen=True, kw_only=True):
+    """A tier's slots in cells of `cell_slots` each."""
+
+    tier: TierName
+    capacity: int
+    cell_slots: int
+    cells: list[Cell]

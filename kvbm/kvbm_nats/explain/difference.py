@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from kvbm_events.schema import TierName
+from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.explain.answers import Difference, Slots, TierDifference
-from kvbm_nats.explain.contents import Contents, tiers_of
+from kvbm_nats.explain.contents import Contents, contents_at, tiers_of
+from kvbm_nats.projection import Projection
 
 KEYS_MAX = 1000
 """Keys that a list names; how many there are is said all the same."""
+
+
+async def differences_between(
+    projection: Projection, first: int, second: int, instance: str | None = None
+) -> list[Difference]:
+    """What differs between two sequences, of one instance or of all that had begun by one of them, by name."""
+    names = [row.name for row in await projection.instances() if instance in {None, row.name}]
+    both = [(await _at(projection, name, first), await _at(projection, name, second)) for name in names]
+    return [difference(before, after) for before, after in both if before or after]
+
+
+async def _at(projection: Projection, name: str, seq: int) -> Contents | None:
+    with suppress(InvalidCommand):  # it began later
+        return await contents_at(projection, name, seq)
+    return None
 
 
 def difference(before: Contents | None, after: Contents | None, *, keys_max: int = KEYS_MAX) -> Difference:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kvbm_events.schema import (
+    KEY_DIGITS,
     UNKNOWN_CHECKSUM,
     Evicted,
     Opened,
@@ -16,11 +17,30 @@ from kvbm_events.schema import (
     unpack_checksums,
     unpack_keys,
 )
+from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.explain.answers import BlockLife, Event, Place, Stay
 from kvbm_nats.explain.attachment import attached_after
 from kvbm_nats.explain.look_up import Told
 from kvbm_nats.explain.words import sentence, why_evicted, why_freed
 from kvbm_nats.projection import KeyRow, Projection
+
+NAMED_MAX = 10
+"""Keys that are named where a prefix is not unique."""
+
+
+async def whole_key(projection: Projection, prefix: str) -> str | None:
+    """The one key that begins so; None where none does.
+
+    Raises:
+        InvalidCommand: several do, or that begins no key.
+    """
+    if len(prefix) == KEY_DIGITS:
+        return prefix
+    found = await projection.keys(prefix, NAMED_MAX)
+    if len(found) > 1:
+        more = " and others" if len(found) == NAMED_MAX else ""
+        raise InvalidCommand(f"{prefix} begins several keys", why=f"{', '.join(found)}{more}", hint="give more digits")
+    return found[0] if found else None
 
 
 async def block_life(projection: Projection, key: str, *, until: int, instance: str | None = None) -> BlockLife | None:

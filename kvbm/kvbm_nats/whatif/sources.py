@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,8 @@ from kvbm_events.log import Entry, Log
 from kvbm_events.schema import AnyEvent
 from kvbm_events.schema.errors import InvalidCommand, LogGap
 from kvbm_events.sequencer import Sequencer
-from kvbm_events.subjects import instance_of
+from kvbm_events.subjects import ALL_TIERS, PREFIX, instance_of
+from kvbm_nats.projection import JOURNAL_LIMIT, Projection
 from kvbm_nats.replay import Moment
 from kvbm_nats.replay.beginning import beginning, snapshots_of
 from kvbm_nats.replay.export import Line
@@ -19,6 +21,7 @@ from kvbm_nats.replay.fold import ordered_events
 from kvbm_nats.traces import load_trace
 from kvbm_nats.traces.files import lines_of, opened
 from kvbm_nats.whatif.recorded import Recorded, from_events, from_trace
+from kvbm_statemachine import State
 
 
 async def from_log(log: Log, instance: str, *, until: Moment | None = None) -> Recorded:
@@ -37,6 +40,30 @@ async def from_log(log: Log, instance: str, *, until: Moment | None = None) -> R
         events += [ordered.event for ordered in batch]
     if until is None:
         sequencer.check_whole()
+    return _named(from_events(events, state), instance)
+
+
+async def from_projection(projection: Projection, instance: str, *, until: int) -> Recorded:
+    """The recording in a projection's journal, from where it begins, up to and with a sequence.
+
+    Raises:
+        InvalidCommand: it has nothing of the instance up to there.
+        IllegalTransition, LogGap: as they say.
+    """
+    rows = await projection.journal(instance, until=until, limit=1)
+    after, state = 0, State()
+    if rows:
+        with suppress(InvalidCommand):  # the journal begins with the instance's first event
+            after = rows[0].seq - 1
+            state = await projection.state(instance, after)
+    sequencer, events = Sequencer(), list[AnyEvent]()
+    if state.epoch:
+        sequencer.resume(instance, state.epoch, state.n)
+    while rows := await projection.journal(instance, after=after, until=until, limit=JOURNAL_LIMIT):
+        for row in rows:
+            entry = Entry(row.seq, f"{PREFIX}.{instance}.{ALL_TIERS}.journal", row.body.encode())
+            events += [ordered.event for ordered in sequencer.feed(entry)]
+        after = rows[-1].seq
     return _named(from_events(events, state), instance)
 
 
