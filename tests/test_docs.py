@@ -23,6 +23,7 @@ COMMANDS = [
     ["memory"],
     ["bridge"],
     ["status"],
+    ["stat"],
     ["project"],
     ["replay"],
     ["what-if"],

@@ -56,6 +56,11 @@ def events_of(instance: str) -> str:
     return f"{PREFIX}.{check_instance(instance)}.>"
 
 
+def opened_of(instance: str) -> str:
+    """The subject of the instance's epochs."""
+    return f"{PREFIX}.{check_instance(instance)}.{ALL_TIERS}.{_TAILS['Opened']}"
+
+
 def instance_of(subject: str) -> str:
     """The instance in an event's subject."""
     return subject.split(".", 3)[2]

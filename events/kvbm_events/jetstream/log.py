@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from weakref import WeakSet
 
+from kvbm_events.codec import decode
 from kvbm_events.jetstream.api import Api
 from kvbm_events.jetstream.claim import claim
 from kvbm_events.jetstream.connection import Connection
@@ -24,7 +25,7 @@ from kvbm_events.jetstream.wire import MESSAGE_ID
 from kvbm_events.log import Entry, LogInfo, Position, Snapshot, not_covered
 from kvbm_events.schema import Opened
 from kvbm_events.schema.errors import LogError, LogUnavailable
-from kvbm_events.subjects import EVERYTHING, events_of, instance_of, parse_message_id
+from kvbm_events.subjects import EVERYTHING, events_of, instance_of, opened_of, parse_message_id
 
 
 class JetStreamLog:
@@ -101,6 +102,12 @@ class JetStreamLog:
         """`(epoch, n)` of the instance's last entry, of whoever wrote it; None where there is none."""
         last = await self._api.message(STREAM, last_by_subj=events_of(instance))
         return parse_message_id(last.headers.get(MESSAGE_ID, "")) if last else None
+
+    async def last_opened(self, instance: str) -> Opened | None:
+        """The newest `Opened` that the log has of the instance; None where it was trimmed, or there never was one."""
+        last = await self._api.message(STREAM, last_by_subj=opened_of(instance))
+        opened = decode(last.data) if last else None
+        return opened if isinstance(opened, Opened) else None
 
     async def is_owned(self, instance: str) -> bool:
         """Whether an owner of the instance lives: it answers, and nobody has claimed the instance since.
