@@ -1,6 +1,6 @@
 """What an instance does now: the log's events as they come, made into figures of each interval. For `kvbm stat` and `kvbm top`.
 
-Pure      `Meter` (events in, a `Sample` for each interval out), `Moves` (transfers), `Loose` and `Folding` (entries to events)
+Pure      `Meter` (events in, a `Sample` for each interval out), `Moves` (transfers), `Loose` (entries to events)
 Watching  `Watch`: follows a log and asks services, and gives a `View` for each interval; `WatchThread`: the same on a thread
 """
 

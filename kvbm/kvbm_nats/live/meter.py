@@ -83,7 +83,7 @@ class Meter:
         self._counts.take(event)
         match event:
             case Matched():
-                found = {part.tier: part.blocks for part in event.found}
+                found: dict[TierName, int] = {part.tier: part.blocks for part in event.found}
                 self.look_ups.append(
                     Asked(
                         instance=instance,

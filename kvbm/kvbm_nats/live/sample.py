@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from kvbm_events.schema import TierName
 
@@ -80,3 +82,45 @@ class Sample(Struct, frozen=True, kw_only=True):
     def per_s(self, count: float) -> float:
         """A count of the interval as a rate."""
         return count / self.interval_s
+
+
+def together(samples: Sequence[Sample]) -> Sample:
+    """Samples that follow each other as one; those in which nothing is known are left out. At least one sample."""
+    known = [sample for sample in samples if not sample.away] or [samples[-1]]
+    asked = sum(sample.asked for sample in known)
+    found, evicted = Counter[TierName](), Counter[str]()
+    tiers = defaultdict[TierName, list[TierFlow]](list)
+    paths = defaultdict[tuple[TierName | Literal[""], TierName], list[PathFlow]](list)
+    for sample in known:
+        found.update(sample.found)
+        evicted.update(sample.evicted)
+        for tier, flow in sample.tiers.items():
+            tiers[tier].append(flow)
+        for path in sample.paths:
+            paths[path.source, path.tier].append(path)
+    return structs.replace(
+        known[-1],
+        interval_s=sum(sample.interval_s for sample in known),
+        events=sum(sample.events for sample in known),
+        look_ups=sum(sample.look_ups for sample in known),
+        asked=asked,
+        found=dict(found),
+        hit_ratio=found.total() / asked if asked else None,
+        tiers={
+            tier: TierFlow(came=sum(flow.came for flow in flows), left=sum(flow.left for flow in flows))
+            for tier, flows in sorted(tiers.items())
+        },
+        evicted=dict(evicted),
+        paths=[_sum_of(parts) for _, parts in sorted(paths.items())],
+        unread=sum(sample.unread for sample in known),
+    )
+
+
+def _sum_of(parts: Sequence[PathFlow]) -> PathFlow:
+    return structs.replace(
+        parts[0],
+        transfers=sum(part.transfers for part in parts),
+        blocks=sum(part.blocks for part in parts),
+        size_bytes=sum(part.size_bytes for part in parts),
+        failed=sum(part.failed for part in parts),
+    )

@@ -24,16 +24,29 @@ class WorkerSeen(Struct, frozen=True, kw_only=True):
     ended: bool = False
 
 
+class Slots(Struct, frozen=True, kw_only=True):
+    """What is in the tiers, as the service tells it, or else the log.
+
+    :ivar note: why that is not known; empty while it is
+    """
+
+    epoch: int = 0
+    requests: int = 0
+    tiers: list[TierStatus] = []
+    note: str = ""
+
+
 class View(Struct, frozen=True, kw_only=True):
     """See the module.
 
-    :ivar instance: None for all together; of those `tiers`, `epoch` and `namespace` are not known
+    :ivar instance: None for all together; of those `slots` are not known
     :ivar at_us: by the clock of who looks
     :ivar is_ready: whether the log was read up to its end
     :ivar away: why the log is not followed now; empty while it is
     :ivar away_since_us: since when
     :ivar samples: oldest first, the last one being the present interval's
     :ivar transfers: the slowest of those under way or over not long ago
+    :ivar under_way: transfers by path, `g1>g2`
     :ivar look_ups: newest first
     :ivar status: what the instance's service said last; None where none answers
     """
@@ -43,13 +56,11 @@ class View(Struct, frozen=True, kw_only=True):
     is_ready: bool = True
     away: str = ""
     away_since_us: int = 0
-    namespace: str = ""
-    epoch: int = 0
     seq: int = 0
-    requests: int = 0
-    tiers: list[TierStatus] = []
+    slots: Slots = Slots()
     samples: list[Sample] = []
     transfers: list[Move] = []
+    under_way: dict[str, int] = {}
     look_ups: list[Asked] = []
     workers: list[WorkerSeen] = []
     status: Status | None = None

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable
 from typing import Self
 
 from msgspec import Struct, structs
@@ -22,13 +22,13 @@ from kvbm_events.log import Entry
 from kvbm_events.schema import TIERS, TierName
 from kvbm_events.schema.errors import InvalidCommand, KvbmError, LogUnavailable
 from kvbm_events.subjects import instance_of
-from kvbm_nats.live.entries import Entries, Folding, Loose
+from kvbm_nats.live.entries import Loose
+from kvbm_nats.live.folded import Folded
 from kvbm_nats.live.meter import Meter, Owners, past_samples
 from kvbm_nats.live.owners import INSTANCES_MAX, ask_owners, sum_of
 from kvbm_nats.live.sample import Sample
-from kvbm_nats.live.view import View
+from kvbm_nats.live.view import Slots, View
 from kvbm_nats.live.workers import Heard
-from kvbm_nats.recovery import recover
 from kvbm_nats.replay.tail import last_entries
 from kvbm_nats.status import Status, TierStatus
 
@@ -51,7 +51,7 @@ class WatchOptions(Struct, frozen=True, kw_only=True):
     :ivar url: of the NATS server
     :ivar instance: None for all together
     :ivar interval_s: of a view
-    :ivar is_folding: also keep the instance's state, for its tiers' slots; only of one instance
+    :ivar is_folding: also keep the instance's state where no service tells of its tiers; only of one instance
     """
 
     url: str
@@ -77,12 +77,14 @@ class Watch:
         self.instances: list[str] = []
         self._log, self._connection, self._options, self._now_us = log, connection, options, now_us
         self._meter = Meter(now_us())
-        self._entries: Entries | None = None
+        self._entries: Loose | None = None
+        self._folded = Folded(log, options.instance) if options.is_folding and options.instance else None
         self._samples: deque[Sample] = deque(maxlen=SAMPLES)
         self._heard = Heard(now_us)
         self._seq = self._passed_over = 0
         self._why, self._away_since_us = "", 0
         self._said: dict[str, Status] = {}
+        self._has_asked = False
         self._owners = Owners()
 
     @classmethod
@@ -121,10 +123,12 @@ class Watch:
         opened = [await self._log.last_opened(instance) for instance in watched[:INSTANCES_MAX]]
         return sorted({spec.tier for each in opened if each for spec in each.tiers}, key=TIERS.index)
 
-    async def views(self) -> AsyncIterator[View]:
+    async def views(self) -> AsyncGenerator[View, None]:
         """A view for each interval, without end."""
         loop, every_s = asyncio.get_running_loop(), self._options.interval_s
         tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._keep_asking())]
+        if self._folded:
+            tasks.append(asyncio.create_task(self._folded.run(lambda: self._has_asked and not self._said)))
         try:
             due_s = loop.time()
             while True:
@@ -150,24 +154,21 @@ class Watch:
                 self._why, self._entries = str(error), None
             await asyncio.sleep(RETRY_S)
 
-    async def _begin(self) -> Entries:
-        """Read the log up to its end, and its newest events for what was."""
-        instance = self._options.instance
-        folding: Folding | None = None
-        if self._options.is_folding and instance is not None:
-            folding = Folding(await recover(self._log, instance))
-        end = folding.after if folding else await self._log.last_seq()
+    async def _begin(self) -> Loose:
+        """Read the newest events, for what was, and go on from the log's end."""
+        instance, loose = self._options.instance, Loose()
+        end = await self._log.last_seq(instance)
         past = await last_entries(self._log, instance, lambda _entry: True, count=PAST_EVENTS, until=end)
-        loose, now_us, every_us = Loose(), self._now_us(), round(self._options.interval_s * 1e6)
+        now_us, every_us = self._now_us(), round(self._options.interval_s * 1e6)
         from_us = now_us - SAMPLES * every_us
         self._meter = Meter(from_us)
         samples = past_samples(self._meter, loose.feed(past), from_us=from_us, to_us=now_us, every_us=every_us)
         self._samples.clear()
         self._samples.extend(samples)
         self._seq, self._passed_over, self._why = end, loose.passed_over, ""
-        return folding or loose
+        return loose
 
-    def _take(self, entries: Entries, batch: list[Entry]) -> None:
+    def _take(self, entries: Loose, batch: list[Entry]) -> None:
         for numbered in entries.feed(batch):
             self._meter.take(numbered)
         passed_over = entries.passed_over
@@ -194,7 +195,7 @@ class Watch:
         said = await ask_owners(self._connection.nc, self.instances if instance is None else [instance])
         lag = max(0, last_seq - self._seq) if self._entries else None
         self._owners = sum_of(said, self._said, self._owners.dropped, lag=lag)
-        self._said = said
+        self._said, self._has_asked = said, True
 
     def _away(self, now_us: int) -> str:
         """Why the log is not followed; empty while it is."""
@@ -203,30 +204,37 @@ class Watch:
         return why
 
     def _view(self) -> View:
-        now_us, instance = self._now_us(), self._options.instance
+        now_us, instance, meter = self._now_us(), self._options.instance, self._meter
         away = self._away(now_us)
-        self._samples.append(self._meter.sample(now_us, Owners() if away else self._owners, away))
+        self._samples.append(meter.sample(now_us, Owners() if away else self._owners, away))
         self._owners = structs.replace(self._owners, dropped={} if self._owners.dropped is not None else None)
-        state = self._entries.state if isinstance(self._entries, Folding) else None
-        holders = {rank: holder for (name, rank), holder in self._meter.holders.items() if name == instance}
-        ranks = {rank for tier in state.tiers.values() for rank in tier.contents} if state else set[int]()
+        holders = {rank: holder for (name, rank), holder in meter.holders.items() if name == instance}
         return View(
             instance=instance,
             at_us=now_us,
             is_ready=self._entries is not None,
             away=away,
             away_since_us=self._away_since_us,
-            namespace=state.namespace if state else "",
-            epoch=state.epoch if state else 0,
             seq=self._seq,
-            requests=len(state.requests) if state else 0,
-            tiers=[TierStatus.of(tier) for tier in state.tiers.values()] if state else [],
+            slots=self._slots(),
             samples=list(self._samples),
-            transfers=self._meter.moves.slowest(now_us, now_us - round(SLOW_S * 1e6), SLOWEST),
-            look_ups=list(self._meter.look_ups)[: -LOOK_UPS - 1 : -1],
-            workers=self._heard.workers(dict.fromkeys(ranks, "") | holders),
+            transfers=meter.moves.slowest(now_us, now_us - round(SLOW_S * 1e6), SLOWEST),
+            under_way=dict(Counter(move.path for move in meter.moves.under_way if move.is_moving)),
+            look_ups=list(meter.look_ups)[: -LOOK_UPS - 1 : -1],
+            workers=self._heard.workers(holders),
             status=self._said.get(instance) if instance else None,
         )
+
+    def _slots(self) -> Slots:
+        """What its service says, or else its log."""
+        status = self._said.get(self._options.instance or "")
+        if status:
+            return Slots(epoch=status.epoch, requests=status.requests, tiers=status.tiers)
+        state = self._folded.state if self._folded else None
+        if state is None:
+            return Slots(note=self._folded.note if self._folded else "")
+        tiers = [TierStatus.of(tier) for tier in state.tiers.values()]
+        return Slots(epoch=state.epoch, requests=len(state.requests), tiers=tiers)
 
 
 def check_known(instance: str, instances: list[str], url: str) -> None:
