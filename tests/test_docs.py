@@ -24,6 +24,7 @@ COMMANDS = [
     ["bridge"],
     ["status"],
     ["stat"],
+    ["top"],
     ["project"],
     ["replay"],
     ["what-if"],

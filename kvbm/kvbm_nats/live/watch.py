@@ -19,7 +19,7 @@ from msgspec import Struct, structs
 from kvbm_events.jetstream import JetStreamLog, Options
 from kvbm_events.jetstream.connection import Connection
 from kvbm_events.log import Entry
-from kvbm_events.schema import TIERS, TierName
+from kvbm_events.schema import TIERS, Attached, Opened, TierName
 from kvbm_events.schema.errors import InvalidCommand, KvbmError, LogUnavailable
 from kvbm_events.subjects import instance_of
 from kvbm_nats.live.entries import Loose
@@ -120,7 +120,7 @@ class Watch:
     async def tiers(self) -> list[TierName]:
         """The tiers that the watched instances have, fastest first, as far as the log still tells them."""
         watched = self.instances if self._options.instance is None else [self._options.instance]
-        opened = [await self._log.last_opened(instance) for instance in watched[:INSTANCES_MAX]]
+        opened = [await self._log.last_of(instance, Opened) for instance in watched[:INSTANCES_MAX]]
         return sorted({spec.tier for each in opened if each for spec in each.tiers}, key=TIERS.index)
 
     async def views(self) -> AsyncGenerator[View, None]:
@@ -162,6 +162,8 @@ class Watch:
         now_us, every_us = self._now_us(), round(self._options.interval_s * 1e6)
         from_us = now_us - SAMPLES * every_us
         self._meter = Meter(from_us)
+        if instance and (attached := await self._log.last_of(instance, Attached)):
+            self._meter.holders[instance, attached.rank] = attached.holder
         samples = past_samples(self._meter, loose.feed(past), from_us=from_us, to_us=now_us, every_us=every_us)
         self._samples.clear()
         self._samples.extend(samples)

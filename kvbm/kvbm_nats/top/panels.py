@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from kvbm_nats.cli.stat_line import short
 from kvbm_nats.cli.text import printable
 from kvbm_nats.explain.answers import MissCauses
-from kvbm_nats.explain.words import span
+from kvbm_nats.explain.words import blocks, span
 from kvbm_nats.live import Sample, TierFlow, View
 from kvbm_nats.live.sample import together
 from kvbm_nats.status import TierStatus
@@ -116,7 +116,7 @@ def causes_text(causes: MissCauses | None, note: str, width: int) -> str:
 def notice_text(view: View, width: int) -> str:
     """Who is there and how far behind everybody is."""
     sample = view.samples[-1]
-    parts = [f"{view.slots.requests:,} requests open"]
+    parts = [f"{blocks(view.slots.requests, 'request')} open"]
     if view.status is None:
         parts.append("no service answers: what waits is not known")
     elif sample.unstored is not None:
@@ -141,7 +141,7 @@ def _dropped(view: View) -> str:
 def workers_text(view: View, width: int) -> str:
     """Who holds the memory of each rank, and when it was last heard."""
     if not view.workers:
-        return cut("memory: nobody has told of any since this screen began", width)
+        return cut("memory: nobody has told who has it", width)
     return cut("memory: " + " · ".join(_worker(view, worker.rank) for worker in view.workers), width)
 
 
