@@ -117,7 +117,7 @@ class TopApp(App[None]):
                 if not answer.exception()
                 else str(answer.exception())
             )
-            self.call_from_thread(details.say, f"{asked_text(asked)}\n\n{text}")
+            self.call_later(details.say, f"{asked_text(asked)}\n\n{text}")
 
     def _look(self) -> None:
         if self.feed.failure:
@@ -129,7 +129,7 @@ class TopApp(App[None]):
             self._show()
 
     def _show(self) -> None:
-        if len(self.screen_stack) > 1:
+        if len(self.screen_stack) > 1 or not self.query("#workers"):  # something is over it, or it is being taken down
             return
         view, width = self._shown, self.size.width
         instances = self.feed.instances
