@@ -10,7 +10,9 @@ from kvbm_nats.live.thread import WatchThread
 from kvbm_nats.live.watch import WatchOptions
 from kvbm_nats.manager import BlockManager
 from kvbm_nats.plan import parse_plan
+from kvbm_nats.publisher import Publisher
 from support.chained_keys import prefix
+from support.service import ServiceProcess
 from top.playing import NAMESPACE
 from top.screens import screen
 
@@ -36,6 +38,24 @@ async def test_it_shows_what_the_owner_did_and_does(player, nats_url, instance):
         await shown.until(lambda: len(shown.rows("look-ups")) == 60)
         assert "live" in shown.text("head")
         assert instance in shown.text("head")
+
+
+async def test_a_service_tells_what_is_in_its_tiers_and_what_waits(nats_url, instance):
+    service = await ServiceProcess(nats_url, instance, tiers="g1=64,g2=256").start()
+    async with await Publisher.connect(nats_url, instance) as kv, screen(nats_url, instance) as shown:
+        await shown.until(lambda: "not acknowledged" in shown.text("notice"))
+        slots = await kv.allocate("r", 6)
+        await shown.until(lambda: shown.app.feed.view.slots.tiers[0].allocated == 6)
+        await shown.until(lambda: "1 request open" in shown.text("notice"))
+        assert "▒" in shown.text("tiers").splitlines()[0]
+        await kv.register("r", slots, prefix(range(6)))
+        await kv.release("r")
+        await shown.until(lambda: "6 of 256" in shown.text("tiers"))
+        await shown.until(lambda: shown.text("paths").splitlines()[1].split()[0] == "g1>g2")
+        assert shown.text("paths").splitlines()[1].split()[-3:] == ["0", "0", "0"]
+        assert await service.terminate() == 0
+        await shown.until(lambda: "no service answers" in shown.text("notice"))
+        await shown.until(lambda: "6 of 256" in shown.text("tiers"))
 
 
 async def test_it_says_why_blocks_are_missed_and_tells_of_a_request(nats_server, instance):

@@ -134,6 +134,9 @@ class Watch:
             while True:
                 due_s = max(due_s + every_s, loop.time())  # what was slept over is not made up for
                 await asyncio.sleep(due_s - loop.time())
+                for task in tasks:
+                    if task.done():  # none of them ends but by a fault of this program
+                        task.result()
                 yield self._view()
         finally:
             for task in tasks:
