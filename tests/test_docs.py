@@ -24,6 +24,8 @@ COMMANDS = [
     ["memory"],
     ["bridge"],
     ["status"],
+    ["stat"],
+    ["top"],
     ["project"],
     ["replay"],
     ["what-if"],

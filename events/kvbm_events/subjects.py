@@ -56,6 +56,11 @@ def events_of(instance: str) -> str:
     return f"{PREFIX}.{check_instance(instance)}.>"
 
 
+def whole_of(instance: str, kind: type[AnyEvent]) -> str:
+    """The subject of an instance's events of a kind that concerns all of it."""
+    return f"{PREFIX}.{check_instance(instance)}.{ALL_TIERS}.{_TAILS[kind.__name__]}"
+
+
 def instance_of(subject: str) -> str:
     """The instance in an event's subject."""
     return subject.split(".", 3)[2]

@@ -142,6 +142,7 @@ class Dev:
         at = "" if url.endswith(":4222") else f" --nats-url {url}"
         server = "" if url.endswith(":4222") else f" --server {url}"
         self._say(f"  nats sub 'kvbm.v1.>'{server}")
+        self._say(f"  kvbm top --instance {INSTANCE}{at} --projection {folder / 'projection.db'}")
         self._say(f"  kvbm replay --verify --instance {INSTANCE}{at}")
         self._say(f"  sqlite3 {self._projection} .tables")
         self._say(f"  kvbm trace run FILE --instance trace{at}")

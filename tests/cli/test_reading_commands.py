@@ -78,6 +78,9 @@ CASES = [
     ("request-show", 0, "request show {request} --projection {folder}/p.db"),
     ("request-show", 1, "request show nobody --projection {folder}/p.db"),
     ("", 2, "request show {request} --projection {folder}/none.db"),
+    ("request-list", 0, "request list --order missed --projection {folder}/p.db"),
+    ("request-list", 1, "request list --containing nobody --projection {folder}/p.db"),
+    ("", 2, "request list --limit 0 --projection {folder}/p.db"),
     ("why-miss", 0, "why-miss {missed} --projection {folder}/p.db"),
     ("why-miss", 1, "why-miss nobody --projection {folder}/p.db"),
     ("", 2, "why-miss --projection {folder}/p.db"),
@@ -168,4 +171,5 @@ def test_tail_knows_every_event():
 
 
 def test_every_case_of_the_table_has_a_schema_and_every_schema_a_case():
-    assert {schema for schema, _, _ in CASES if schema} | {"status"} == set(schemas())
+    elsewhere = {"status", "stat"}
+    assert {schema for schema, _, _ in CASES if schema} | elsewhere == set(schemas())

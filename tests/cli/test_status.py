@@ -35,8 +35,9 @@ async def test_a_person_sees_tiers_and_paths(kvbm, nats_url, instance):
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert lines[0].startswith(f"{instance}: epoch 1, event ")
     assert any(line.startswith("digest ") for line in lines)
-    assert "g1 64 58 0 6 0 0 0 lineage-lru" in lines
-    assert "g1 to g2 0 of 16,384 0 of 16 0 of 256 0 0 0 6 priority" in lines
+    assert "g1 64 58 0 6 0 0 0" in lines
+    assert "policy: lineage-lru" in lines
+    assert "g1 to g2 0/16,384 0/16 0/256 0 0 0 6 priority" in lines
 
 
 @pytest.mark.usefixtures("service")

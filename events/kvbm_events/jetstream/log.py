@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 from weakref import WeakSet
 
+from kvbm_events.codec import decode
 from kvbm_events.jetstream.api import Api
 from kvbm_events.jetstream.claim import claim
 from kvbm_events.jetstream.connection import Connection
@@ -22,9 +24,11 @@ from kvbm_events.jetstream.snapshots import Snapshots
 from kvbm_events.jetstream.stream import describe, ensure_stream, is_sync_always
 from kvbm_events.jetstream.wire import MESSAGE_ID
 from kvbm_events.log import Entry, LogInfo, Position, Snapshot, not_covered
-from kvbm_events.schema import Opened
+from kvbm_events.schema import Attached, Opened
 from kvbm_events.schema.errors import LogError, LogUnavailable
-from kvbm_events.subjects import EVERYTHING, events_of, instance_of, parse_message_id
+from kvbm_events.subjects import EVERYTHING, events_of, instance_of, parse_message_id, whole_of
+
+Told = TypeVar("Told", Opened, Attached)
 
 
 class JetStreamLog:
@@ -101,6 +105,12 @@ class JetStreamLog:
         """`(epoch, n)` of the instance's last entry, of whoever wrote it; None where there is none."""
         last = await self._api.message(STREAM, last_by_subj=events_of(instance))
         return parse_message_id(last.headers.get(MESSAGE_ID, "")) if last else None
+
+    async def last_of(self, instance: str, kind: type[Told]) -> Told | None:
+        """The newest event of a kind that concerns the whole instance; None where it was trimmed, or there never was one."""
+        last = await self._api.message(STREAM, last_by_subj=whole_of(instance, kind))
+        event = decode(last.data) if last else None
+        return event if isinstance(event, kind) else None
 
     async def is_owned(self, instance: str) -> bool:
         """Whether an owner of the instance lives: it answers, and nobody has claimed the instance since.

@@ -7,7 +7,8 @@ from pathlib import Path
 from kvbm_events.schema.errors import KvbmError
 from kvbm_nats import doctor as checks
 from kvbm_nats.cli.options import NatsOptions
-from kvbm_nats.cli.text import Json, printable, write_json, write_line
+from kvbm_nats.cli.output import write_words
+from kvbm_nats.cli.text import Json, write_json
 
 DEFAULT_FOLDER = Path.home() / ".local" / "state" / "kvbm-nats"
 
@@ -64,6 +65,6 @@ def doctor(
 
 def _tell(findings: list[checks.Finding]) -> None:
     for finding in findings:
-        write_line(f"{finding.state:<7} {finding.name:<14} {printable(finding.what)}")
+        write_words(finding.what, first=f"{finding.state:<7} {finding.name:<14} ")
         if finding.hint:
-            write_line(f"{'':<22} Try: {printable(finding.hint)}")
+            write_words(f"Try: {finding.hint}", first=" " * 23)

@@ -13,8 +13,8 @@ from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.caretaker import caretaker_of
 from kvbm_nats.cli.connect import connect_log
 from kvbm_nats.cli.options import NatsOptions, Stores
-from kvbm_nats.cli.output import progress_to, write_table
-from kvbm_nats.cli.text import Json, printable, write_json, write_line
+from kvbm_nats.cli.output import progress_to, write_table, write_words
+from kvbm_nats.cli.text import Json, write_json
 from kvbm_nats.fsck import Report, TierReport, open_check
 from kvbm_nats.fsck import repair as evict_what_is_not_there
 from kvbm_tiers import Media, in_folder, parse_media
@@ -101,29 +101,18 @@ def _from_zero() -> Callable[[int], int]:
 
 
 def _tell(report: Report) -> None:
-    write_line(f"{report.instance}: up to {report.epoch}.{report.n} at sequence {report.seq:,}")
-    columns = (
-        "tier",
-        "blocks",
-        "proven",
-        "corrupt",
-        "no checksum",
-        "nowhere",
-        "changed",
-        "under way",
-        "quarantined",
-        "GB/s",
-    )
+    write_words(f"{report.instance}: up to {report.epoch}.{report.n} at sequence {report.seq:,}")
+    columns = ("tier", "blocks", "proven", "corrupt", "no hash", "nowhere", "changed", "moving", "doubt", "GB/s")
     write_table(columns, [_row(tier) for tier in report.tiers])
     for tier in report.tiers:
         _tell_tier(tier)
     for path in report.leftovers:
-        write_line(f"left over: {printable(path)}, which is no tier's")
+        write_words(f"left over: {path}, which is no tier's")
     for note in report.notes:
-        write_line(printable(note))
+        write_words(note)
     for name, blocks in report.repaired.items():
-        write_line(f"repaired: {blocks:,} blocks of {name} evicted")
-    write_line("sound: all is as the log says" if report.sound else "not sound")
+        write_words(f"repaired: {blocks:,} blocks of {name} evicted")
+    write_words("sound: all is as the log says" if report.sound else "not sound")
 
 
 def _row(tier: TierReport) -> tuple[str, ...]:
@@ -134,15 +123,15 @@ def _row(tier: TierReport) -> tuple[str, ...]:
 
 def _tell_tier(tier: TierReport) -> None:
     if tier.unchecked:
-        write_line(f"{tier.tier}: not read: {printable(tier.unchecked)}")
+        write_words(f"{tier.tier}: not read: {tier.unchecked}")
     for file in tier.files:
         if file.flaw:
-            write_line(f"{tier.tier}, rank {file.rank}: {printable(file.path)}: {printable(file.flaw)}")
+            write_words(f"{tier.tier}, rank {file.rank}: {file.path}: {file.flaw}")
     for block in tier.blocks[:SHOWN]:
-        write_line(f"{tier.tier}, slot {block.slot}, key {block.key}: {printable(block.why)}")
+        write_words(f"{tier.tier}, slot {block.slot}, key {block.key}: {block.why}")
     if tier.corrupt > SHOWN:
-        write_line(f"{tier.tier}: and {tier.corrupt - SHOWN:,} more")
+        write_words(f"{tier.tier}: and {tier.corrupt - SHOWN:,} more")
     if tier.orphans:
-        write_line(f"{tier.tier}: {tier.orphans:,} stored that the log does not know")
+        write_words(f"{tier.tier}: {tier.orphans:,} stored that the log does not know")
     if tier.quarantined:
-        write_line(f"{tier.tier}: see `kvbm quarantine` for its {tier.quarantined:,} slots")
+        write_words(f"{tier.tier}: see `kvbm quarantine` for its {tier.quarantined:,} slots")

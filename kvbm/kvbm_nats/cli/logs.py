@@ -22,3 +22,8 @@ def log_to_stderr() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+
+
+def keep_quiet() -> None:
+    """Leave warnings about connections to a command that says itself how it stands with its server."""
+    logging.getLogger("kvbm_events.jetstream").setLevel(logging.ERROR)

@@ -33,7 +33,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, text: 
 
     On a terminal that is too narrow the columns in `text` are folded, and the others only if that is not enough.
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for number, column in enumerate(columns):
         is_text = column in text
         table.add_column(
@@ -50,9 +50,17 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, text: 
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
-def write_words(text: str, *, style: str = "") -> None:
-    """Write a line to stdout that is folded between words on a terminal."""
-    _console().print(Text(printable(text), style=style), highlight=False)
+def write_words(text: str, *, style: str = "", first: str = "") -> None:
+    """Write a line to stdout that is folded between words on a terminal; with `first`, what stands before all its lines."""
+    said = Text(printable(text), style=style)
+    if not first:
+        _console().print(said, highlight=False)
+        return
+    table = Table.grid()
+    table.add_column(width=len(first), no_wrap=True)
+    table.add_column()
+    table.add_row(Text(first), said)
+    _console().print(table)
 
 
 def _console() -> Console:

@@ -15,8 +15,17 @@ from msgspec import Struct
 from kvbm_events.schema import AnyEvent
 from kvbm_nats.cli.quarantine import Quarantine
 from kvbm_nats.doctor import Finding
-from kvbm_nats.explain.answers import BlockLife, Difference, InstanceState, MissCauses, RequestStory, WhyMiss
+from kvbm_nats.explain.answers import (
+    BlockLife,
+    Difference,
+    InstanceState,
+    MissCauses,
+    RecentRequests,
+    RequestStory,
+    WhyMiss,
+)
 from kvbm_nats.fsck.report import Report as FsckReport
+from kvbm_nats.live import Sample
 from kvbm_nats.replay import Verdict
 from kvbm_nats.status import Status
 from kvbm_nats.traces import TraceStats
@@ -67,7 +76,9 @@ def schemas() -> dict[str, Schema]:
         "fsck": _schema(FsckReport),
         "quarantine": _schema(Quarantine),
         "replay": _with_more(Verdict, Verdict, equal=bool),
+        "request-list": _schema(RecentRequests),
         "request-show": _schema(RequestStory | None),
+        "stat": _schema(Sample),
         "state": _schema(InstanceState),
         "status": _schema(Status),
         "tail": _schema(TailLine),

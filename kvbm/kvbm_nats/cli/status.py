@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kvbm_nats.cli.options import NatsOptions
-from kvbm_nats.cli.output import write_table
-from kvbm_nats.cli.text import Json, printable, write_json, write_line
+from kvbm_nats.cli.output import write_table, write_words
+from kvbm_nats.cli.text import Json, write_json, write_line
+from kvbm_nats.explain.words import blocks
 from kvbm_nats.publisher import Publisher
 from kvbm_nats.status import PathStatus, Status, TierStatus
 
@@ -33,34 +34,45 @@ async def _ask(options: NatsOptions, *, digest: bool) -> Status:
 
 
 def _tell(status: Status) -> None:
-    write_line(
+    write_words(
         f"{status.instance}: epoch {status.epoch}, event {status.n:,}, {status.n - status.acked_n:,} not stored; "
-        f"{status.requests:,} requests, {status.transfers:,} transfers"
+        f"{blocks(status.requests, 'request')}, {blocks(status.transfers, 'transfer')}"
     )
-    write_line(printable(status.namespace))
+    write_words(status.namespace)
     if status.digest:
         write_line(f"digest {status.digest}")
     states = ("free", "allocated", "registered", "condemned", "quarantined")
     write_table(
-        ("tier", "slots", *states, "evicted", "policy"),
+        ("tier", "slots", *states, "evicted"),
         [_tier_row(tier, states, status.evicted.get(tier.tier, 0)) for tier in status.tiers],
     )
+    write_words(f"policy: {_policies(status.tiers)}")
     if status.paths:
-        columns = ("path", "waiting", "transfers", "blocks", "in doubt", "started", "dropped", "not wanted")
-        write_table(columns, [_path_row(path) for path in status.paths])
+        columns = ("path", "waiting", "transfers", "blocks", "in doubt", "started", "dropped", "unwanted")
+        write_table(columns, [_path_row(path) for path in status.paths], text=("dropped", "unwanted"))
 
 
 def _tier_row(tier: TierStatus, states: tuple[str, ...], evicted: int) -> list[str]:
     counts: list[int] = [tier.capacity, *(getattr(tier, state) for state in states), evicted]
-    return [tier.tier, *(f"{count:,}" for count in counts), tier.policy]
+    return [tier.tier, *(f"{count:,}" for count in counts)]
+
+
+def _policies(tiers: Sequence[TierStatus]) -> str:
+    """Each policy with the tiers that have it; only its name where that is all of them."""
+    by_policy: dict[str, list[str]] = {}
+    for tier in tiers:
+        by_policy.setdefault(tier.policy, []).append(tier.tier)
+    if len(by_policy) == 1:
+        return next(iter(by_policy))
+    return "; ".join(f"{policy} in {', '.join(names)}" for policy, names in by_policy.items())
 
 
 def _path_row(path: PathStatus) -> list[str]:
     return [
         f"{path.source} to {path.tier}",
-        f"{path.waiting:,} of {path.waiting_max:,}",
-        f"{path.transfers:,} of {path.transfers_max:,}",
-        f"{path.blocks:,} of {path.blocks_max:,}",
+        f"{path.waiting:,}/{path.waiting_max:,}",
+        f"{path.transfers:,}/{path.transfers_max:,}",
+        f"{path.blocks:,}/{path.blocks_max:,}",
         f"{path.in_doubt:,}",
         f"{path.started:,}",
         _reasons(path.dropped),

@@ -18,8 +18,9 @@ from kvbm_events.schema import TierSpec
 from kvbm_nats.cli.connect import connect_log
 from kvbm_nats.cli.logs import log_to_stderr
 from kvbm_nats.cli.options import NatsOptions, Stores
-from kvbm_nats.cli.output import progress_to, write_table
-from kvbm_nats.cli.text import Json, write_json, write_line
+from kvbm_nats.cli.output import progress_to, write_table, write_words
+from kvbm_nats.cli.text import Json, write_json
+from kvbm_nats.explain.words import span
 from kvbm_nats.manager import BlockManager
 from kvbm_nats.plan import parse_plan
 from kvbm_nats.publisher import Publisher
@@ -176,21 +177,21 @@ def _tell(outcome: Outcome) -> None:
     rows.append(["no room", f"{report.uncached:,}", _share(report.uncached, report.asked)])
     write_table(("blocks", "", "of all"), rows)
     events = sum(status.events.values())
-    write_line(f"{report.requests:,} requests, {report.asked:,} blocks asked for, in {report.wall_s:.1f} s")
-    write_line(f"{events:,} events: " + ", ".join(f"{count:,} {name}" for name, count in sorted(status.events.items())))
-    write_line(
+    write_words(f"{report.requests:,} requests, {report.asked:,} blocks asked for, in {report.wall_s:.1f} s")
+    write_words(
+        f"{events:,} events: " + ", ".join(f"{count:,} {name}" for name, count in sorted(status.events.items()))
+    )
+    write_words(
         "evicted: " + (", ".join(f"{blocks:,} from {tier}" for tier, blocks in status.evicted.items()) or "none")
     )
     for path, each in outcome.traffic.items():
-        moved = (
-            f"{each.blocks:,} blocks, {_size(each.size_bytes)} in {each.busy_s:.1f} s, {_size(each.gb_per_s * 1e9)}/s"
-        )
-        write_line(f"{path}: {moved}" + (f"; {each.failed:,} blocks failed" if each.failed else ""))
+        moved = f"{each.blocks:,} blocks, {_size(each.size_bytes)} in {span(each.busy_s * 1e6)}, {_size(each.gb_per_s * 1e9)}/s"
+        write_words(f"{path}: {moved}" + (f"; {each.failed:,} blocks failed" if each.failed else ""))
     if outcome.traffic:
-        write_line(f"read again: {outcome.verified:,} blocks came up with the bytes that they went down with")
-    write_line(f"integrity: {len(outcome.flaws)} errors; digest {status.digest} at {status.epoch}.{status.n}")
+        write_words(f"read again: {outcome.verified:,} blocks came up with the bytes that they went down with")
+    write_words(f"integrity: {len(outcome.flaws)} errors; digest {status.digest} at {status.epoch}.{status.n}")
     for flaw in outcome.flaws:
-        write_line(f"  {flaw}")
+        write_words(f"  {flaw}")
 
 
 def _size(size_bytes: float) -> str:

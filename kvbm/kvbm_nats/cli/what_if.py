@@ -15,9 +15,9 @@ from kvbm_events.schema import TierName
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.cli.connect import connect_log
 from kvbm_nats.cli.options import NatsOptions
-from kvbm_nats.cli.output import progress_to, write_table
+from kvbm_nats.cli.output import progress_to, write_table, write_words
 from kvbm_nats.cli.source import seq_of
-from kvbm_nats.cli.text import Json, printable, write_json, write_line
+from kvbm_nats.cli.text import Json, write_json
 from kvbm_nats.plan import parse_plan
 from kvbm_nats.projection import open_projection
 from kvbm_nats.replay import parse_moment
@@ -140,14 +140,14 @@ def _tell(recorded: Recorded, answers: Sequence[Answer], block_bytes: int) -> No
     ]
     write_table(("world", "hits", "points", *names, "possible", "GB moved", "evicted"), rows)
     plan = ", ".join(f"{spec.tier}={spec.capacity} {spec.policy}" for spec in base.case.tiers)
-    write_line(f"{base.asked:,} blocks asked for; the first world is {plan}")
+    write_words(f"{base.asked:,} blocks asked for; the first world is {plan}")
     if recorded.tiers:
-        write_line(f"the recorded run found {recorded.found:,} of them, {_share(recorded.found, base.asked)}")
+        write_words(f"the recorded run found {recorded.found:,} of them, {_share(recorded.found, base.asked)}")
     if recorded.unnamed:
-        write_line(f"{recorded.unnamed:,} missed blocks have no name in the log and are in no figure")
+        write_words(f"{recorded.unnamed:,} missed blocks have no name in the log and are in no figure")
     for each in answers[1:]:
         for difference in each.differences[:1]:
-            write_line(printable(f"{each.case.name}: {_told(difference)}"))
+            write_words(f"{each.case.name}: {_told(difference)}")
 
 
 def _told(difference: Difference) -> str:
