@@ -23,6 +23,7 @@ COMMANDS = [
     ["memory"],
     ["bridge"],
     ["status"],
+    ["check"],
     ["project"],
     ["replay"],
     ["what-if"],

@@ -39,6 +39,9 @@ app.command("kvbm_nats.cli.worker:worker", name="worker", help="Hold one rank's 
 app.command("kvbm_nats.cli.memory:memory", name="memory", help="Keep a tier's blocks for a worker on another host.")
 app.command("kvbm_nats.cli.bridge:bridge", name="bridge", help="Record what an engine says of its own KV cache.")
 app.command("kvbm_nats.cli.status:status", name="status", help="A live owner: its tiers, and what moves and waits.")
+app.command(
+    "kvbm_nats.cli.check:check", name="check", help="Is an instance well? For Nagios, Prometheus and their kin."
+)
 app.command("kvbm_nats.cli.project:project", name="project", help="Keep the log as SQL tables.")
 app.command("kvbm_nats.cli.replay:replay", name="replay", help="Fold a log again: verify, stop at a moment, export.")
 app.command("kvbm_nats.cli.fsck:fsck", name="fsck", help="Is what the log says on disk? Read it, prove it, repair.")
