@@ -108,11 +108,8 @@ class BlockManager:
         if mover is None:  # whose memory is new: only what an engine fills is still there
             fastest = min((spec.tier for spec in tiers), default=None)
             keep = [tier for tier in keep if tier == fastest]
-        thread = LogThread(
-            partial(JetStreamLog.connect, log) if isinstance(log, str) else log,
-            pending_max=options.pending_max,
-            observer=observer,
-        )
+        source = partial(JetStreamLog.connect, log) if isinstance(log, str) else log
+        thread = LogThread(source, pending_max=options.pending_max, observer=observer)
         try:
             recovered = thread.call(lambda it: recover(it, instance), timeout_s=3600)
             opened = plan_opening(
