@@ -18,7 +18,7 @@ def main(url: str, name: str, folder: str, block_bytes: str, count: str) -> None
 
     async def keep() -> None:
         await keep_memory(
-            url, plan, HostOptions(), is_over=asyncio.Event(), on_ready=lambda: print("ready", flush=True)
+            url, plan, HostOptions(), is_over=asyncio.Event(), on_ready=lambda _: print("ready", flush=True)
         )
 
     asyncio.run(keep())

@@ -26,6 +26,7 @@ COMMANDS = [
     ["status"],
     ["stat"],
     ["top"],
+    ["check"],
     ["project"],
     ["replay"],
     ["what-if"],

@@ -20,6 +20,9 @@ from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.jetstream import Options as LogOptions
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.dev_web import is_installed, serve_page
+from kvbm_nats.metrics import Families, MetricsPlace, exposed_on_loop
+from kvbm_nats.metrics.projector import tell_projector
+from kvbm_nats.metrics.worker import tell_meter
 from kvbm_nats.nats_server import NatsServer
 from kvbm_nats.plan import parse_plan
 from kvbm_nats.projection.projector import Projector
@@ -56,13 +59,14 @@ class DevOptions(Struct, frozen=True, kw_only=True):
     web: bool
     web_port: int
     seconds: float | None
+    metrics: MetricsPlace | None
 
 
 class Dev:
     """See the module. `say` gets each line for the user."""
 
     def __init__(self, options: DevOptions, say: Callable[[str], None]) -> None:
-        self._options, self._say = options, say
+        self._options, self._say, self._metrics_url = options, say, ""
         self._projection = options.folder / "projection.db"
         self._over = asyncio.Event()
 
@@ -87,19 +91,28 @@ class Dev:
     async def _run_parts(self, url: str, stack: Stack) -> None:
         log_options = LogOptions(name="kvbm dev", sync_always=True)
         instance = InstanceConfig(name=INSTANCE, namespace=NAMESPACE, tiers=self._options.tiers, keep=tuple(stack.kept))
-        service = Server(ServeConfig(url=url, instances=[instance], log=log_options), movers={INSTANCE: stack.mover})
+        service = Server(
+            ServeConfig(url=url, instances=[instance], log=log_options), movers={INSTANCE: stack.mover}, measured=True
+        )
         log = await JetStreamLog.connect(url, log_options)
         try:
             await service.start()
             projector = Projector(log, f"sqlite:///{self._projection}")
-            parts = [projector.run(), service.wait(), self._over.wait()]
-            if self._options.web and is_installed():
-                parts.append(self._serve_page(projector))
-            if self._options.traffic:
-                parts.append(self._play(url, stack.mover))
-            else:
-                self._show_banner(url, None)
-            await _first_of(parts)
+
+            async def measure(families: Families) -> None:
+                tell_meter(families, INSTANCE, 0, stack.mover)
+                await service.measure(families)
+                await tell_projector(families, log, projector)
+
+            async with exposed_on_loop(self._options.metrics, measure) as self._metrics_url:
+                parts = [projector.run(), service.wait(), self._over.wait()]
+                if self._options.web and is_installed():
+                    parts.append(self._serve_page(projector))
+                if self._options.traffic:
+                    parts.append(self._play(url, stack.mover))
+                else:
+                    self._show_banner(url, None)
+                await _first_of(parts)
             self._say("stopping: settling the log and writing a snapshot")
             await service.stop()
         finally:
@@ -146,6 +159,7 @@ class Dev:
         self._say(f"  kvbm replay --verify --instance {INSTANCE}{at}")
         self._say(f"  sqlite3 {self._projection} .tables")
         self._say(f"  kvbm trace run FILE --instance trace{at}")
+        self._say(f"  curl {self._metrics_url}")
         if self._options.web and not is_installed():
             self._say("  pip install 'kvbm-nats[web]'     # and the next start serves pages of all this")
         self._say("\nCtrl-C ends it; what it stored stays.\n")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
 
 from kvbm_events.log import Log, Writer
 from kvbm_events.schema import AnyEvent, Opened
@@ -20,6 +20,18 @@ T = TypeVar("T")
 APPEND_MAX = 1000
 """Events handed to the writer at once."""
 CALL_TIMEOUT_S = 60.0
+
+
+class LogObserver(Protocol):
+    """Who follows what an owner writes, on the thread that writes it. It must be quick, and must not raise."""
+
+    def sending(self, events: Sequence[AnyEvent]) -> None:
+        """These events, one or more in their order, are handed to the log next."""
+        ...
+
+    def acked(self, n: int) -> None:
+        """Every event up to this number is stored."""
+        ...
 
 
 class LogThread:
@@ -32,11 +44,13 @@ class LogThread:
     :ivar news: goes up with every acknowledgement, failure and nudge
     """
 
-    def __init__(self, log: Log | Callable[[], Awaitable[Log]], *, pending_max: int = 65_536) -> None:
+    def __init__(
+        self, log: Log | Callable[[], Awaitable[Log]], *, pending_max: int = 65_536, observer: LogObserver | None = None
+    ) -> None:
         self.acked_n, self.put_n = -1, -1
         self.failure: LogError | None = None
         self.news = 0
-        self._pending_max = pending_max
+        self._pending_max, self._observer = pending_max, observer
         self._connect = log if callable(log) else None
         self._queue: deque[AnyEvent] = deque()
         self._idle, self._closing = True, False
@@ -154,6 +168,8 @@ class LogThread:
 
     def _on_acked(self, n: int) -> None:
         self.acked_n = n
+        if self._observer:
+            self._observer.acked(n)
         self._tell()
 
     def _fail(self, error: LogError) -> None:
@@ -173,7 +189,10 @@ class LogThread:
         try:
             while True:
                 while queue:
-                    await writer.append([queue.popleft() for _ in range(min(len(queue), APPEND_MAX))])
+                    events = [queue.popleft() for _ in range(min(len(queue), APPEND_MAX))]
+                    if self._observer:
+                        self._observer.sending(events)
+                    await writer.append(events)
                 if self._closing:
                     return
                 self._wake.clear()

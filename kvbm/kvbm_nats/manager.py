@@ -38,7 +38,7 @@ from kvbm_events.schema import (
     total,
 )
 from kvbm_events.schema.errors import Fenced, LogError, LogUnavailable
-from kvbm_nats.log_thread import LogThread
+from kvbm_nats.log_thread import LogObserver, LogThread
 from kvbm_nats.offloading import Offloader, Ticket
 from kvbm_nats.options import Options
 from kvbm_nats.recovery import Recovered, recover, save_state
@@ -81,6 +81,7 @@ class BlockManager:
         mover: Mover | None = None,
         options: Options | None = None,
         note: str = "",
+        observer: LogObserver | None = None,
     ) -> BlockManager:
         """Recover the instance from its log and claim its next epoch.
 
@@ -96,6 +97,7 @@ class BlockManager:
             mover: what copies blocks between tiers; by default memory within this process, of which nothing is kept
             options: see `Options`
             note: why it is opened, for people who read the log
+            observer: who is told of what is written, on the log's thread: `kvbm_nats.metrics.Tally`
 
         Raises:
             Fenced: another owner claimed the instance meanwhile.
@@ -106,9 +108,8 @@ class BlockManager:
         if mover is None:  # whose memory is new: only what an engine fills is still there
             fastest = min((spec.tier for spec in tiers), default=None)
             keep = [tier for tier in keep if tier == fastest]
-        thread = LogThread(
-            partial(JetStreamLog.connect, log) if isinstance(log, str) else log, pending_max=options.pending_max
-        )
+        source = partial(JetStreamLog.connect, log) if isinstance(log, str) else log
+        thread = LogThread(source, pending_max=options.pending_max, observer=observer)
         try:
             recovered = thread.call(lambda it: recover(it, instance), timeout_s=3600)
             opened = plan_opening(
@@ -129,12 +130,12 @@ class BlockManager:
 
     @property
     def acked(self) -> tuple[int, int]:
-        """`(epoch, n)`: this event and all before it are stored."""
+        """`(epoch, n)`: this event and all before it are stored. Fit for any thread."""
         return self.state.epoch, self._thread.acked_n
 
     @property
     def pending(self) -> int:
-        """Events that are decided and not yet acknowledged."""
+        """Events that are decided and not yet acknowledged. Fit for any thread."""
         return self._thread.pending
 
     @property
@@ -278,15 +279,15 @@ class BlockManager:
         self._begin()
         return self._offloader.free_quarantined(tiers, actor=actor)
 
-    def status(self, *, with_digest: bool = False) -> Status:
-        """Numbers for people. The digest takes about 0.1 s a million blocks."""
+    def status(self, *, with_digest: bool = False, with_room: bool = False) -> Status:
+        """Numbers for people. The digest takes about 0.1 s a million blocks, and room what an eviction takes."""
         return Status(
             instance=self.instance,
             namespace=self.state.namespace,
             epoch=self.state.epoch,
             n=self.state.n,
             acked_n=self._thread.acked_n,
-            tiers=[TierStatus.of(tier) for tier in self.state.tiers.values()],
+            tiers=[TierStatus.of(tier, with_room=with_room) for tier in self.state.tiers.values()],
             requests=len(self.state.requests),
             transfers=len(self.state.transfers),
             paths=self._offloader.paths.status(),

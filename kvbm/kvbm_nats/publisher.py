@@ -213,9 +213,9 @@ class Publisher:
         call = msg.FreeCall(**self._head(durable=True), tiers=list(tiers), actor=actor)
         return (await self._ask("free", call, msg.FreeAnswer)).slots
 
-    async def status(self, *, with_digest: bool = False) -> Status:
+    async def status(self, *, with_digest: bool = False, with_room: bool = False) -> Status:
         """Numbers for people."""
-        return await self._asker.ask("status", msg.StatusCall(digest=with_digest), Status)
+        return await self._asker.ask("status", msg.StatusCall(digest=with_digest, room=with_room), Status)
 
     @asynccontextmanager
     async def request(self, name: str) -> AsyncIterator[str]:

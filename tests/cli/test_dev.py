@@ -85,6 +85,7 @@ def test_a_new_user_sees_traffic_and_can_verify_it(folder):
         verified = run(dev.command("kvbm replay")[1:])
         assert verified.returncode == 0, verified.stdout + verified.stderr
         assert "equal" in verified.stdout
+        assert dev.command("curl")[1].startswith("http://127.0.0.1:")
         _, file, query = dev.command("sqlite3")
         assert query == ".tables"
         with sqlite3.connect(file) as tables:

@@ -7,12 +7,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 import yaml
 
 from kvbm_nats.nats_server import MAX_PAYLOAD_BYTES, find_nats_server
+from support.metrics import scrape_blocking, url_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
@@ -20,11 +22,12 @@ SERVICES = yaml.safe_load(FILE.read_text())["services"]
 
 
 def command(service, url, folder):
-    """A service's command line, with the server and the folder of this test."""
-    words = [
-        word.replace("nats://nats:4222", url).replace("/data", str(folder)) for word in SERVICES[service]["command"]
-    ]
-    return [sys.executable, "-m", "kvbm_nats.cli", *words]
+    """A service's command line, with the server and the folder of this test, and metrics on a free port of loopback."""
+    here = {"nats://nats:4222": url, "/data": str(folder), "-host=0.0.0.0": "-host=127.0.0.1", "-port=9464": "-port=0"}
+    words = "\n".join(SERVICES[service]["command"])
+    for there, ours in here.items():
+        words = words.replace(there, ours)
+    return [sys.executable, "-m", "kvbm_nats.cli", *words.splitlines()]
 
 
 def start(service, url, folder):
@@ -42,7 +45,7 @@ def test_docker_compose_takes_the_file():
     tool = shutil.which("docker-compose")
     if not tool:
         pytest.skip("docker-compose is not installed (Debian: apt install docker-compose): the file is not validated")
-    for profile in ([], ["--profile", "demo"]):
+    for profile in ([], ["--profile", "demo"], ["--profile", "observe"]):
         subprocess.run([tool, *profile, "-f", str(FILE), "config", "-q"], check=True, cwd=ROOT)
 
 
@@ -70,9 +73,7 @@ def test_the_server_takes_its_configuration(tmp_path):
 def test_every_command_runs_as_a_local_process(nats_server, tmp_path):
     projection = start("project", nats_server.url, tmp_path)
     service = start("serve", nats_server.url, tmp_path)
-    for line in service.stderr:
-        if "service started" in line:
-            break
+    said = [*takewhile(lambda line: "service started" not in line, service.stderr)]
     demo = subprocess.run(
         [word.replace("=20", "=1000") for word in command("demo", nats_server.url, tmp_path)] + ["--requests=30"],
         capture_output=True,
@@ -81,6 +82,7 @@ def test_every_command_runs_as_a_local_process(nats_server, tmp_path):
         timeout=120,
     )
     assert re.match(r"30 requests, [0-9.]+% of [0-9,]+ blocks found", demo.stdout)
+    assert scrape_blocking(url_of(said)).value("kvbm_lookups_total", instance="demo") == 30
     end(service)
     end(projection)
     once = [*command("project", nats_server.url, tmp_path), "--once"]

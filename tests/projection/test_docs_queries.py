@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema import ROOT, Released, TierSpec
@@ -30,24 +31,56 @@ from kvbm_statemachine.decide import (
 )
 from projection.checks import caught_up
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "projection.md").read_text()
+ROOT_FOLDER = Path(__file__).resolve().parents[2]
+PAGE = (ROOT_FOLDER / "docs" / "projection.md").read_text()
+CANNED = yaml.safe_load((ROOT_FOLDER / "deploy" / "datasette" / "metadata.yaml").read_text())
 KEY = "0f343b0931126a20f133d67c2b018a3b"
 KEYS = [f"{number:032x}" for number in range(3)] + [KEY] + [f"{number:032x}" for number in range(4, 8)]
 TIERS = [TierSpec(tier="g1", capacity=8), TierSpec(tier="g2", capacity=16)]
 START_US = 1_700_000_040_000_000
 """2023-11-14 22:14:00 UTC."""
-QUERIES = dict(re.findall(r"^(\S[^\n]*):\n\n```sql\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
+OF_THE_PAGE = dict(re.findall(r"^(\S[^\n]*):\n\n```sql\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
+QUERIES = OF_THE_PAGE | {each["title"]: each["sql"] for each in CANNED["databases"]["projection"]["queries"].values()}
+PARAMETERS = {"key": KEY, "instance": "replica-0", "tier": "g2", "seq": 12}
 ANSWERS = {
     "What is in each tier now": [("replica-0", "g1", 0, 7, 1, 8), ("replica-0", "g2", 4, 0, 12, 16)],
+    "Hit ratio by tier and hour, in percent of the blocks that were asked for": [
+        ("2023-11-14 22:00:00", 19, "g1", 21.1),
+        ("2023-11-14 22:00:00", 19, "g2", 26.3),
+    ],
     "Who evicted the most blocks, why, and for whom": [
         ("g1", "lineage-lru", "capacity", "req-8", 5),
         ("g1", "ops", "operator", "", 1),
     ],
-    "Hit ratio by tier and minute, in percent of the blocks that were asked for": [
-        ("2023-11-14 22:14:00", 4, None, None),
-        ("2023-11-14 22:15:00", 15, "g1", 26.7),
-        ("2023-11-14 22:15:00", 15, "g2", 33.3),
+    "Evictions by tier and reason": [
+        ("replica-0", "g1", "capacity", 1, 5, "2023-11-14 22:15:00"),
+        ("replica-0", "g1", "operator", 1, 1, "2023-11-14 22:15:00"),
     ],
+    "Prefixes that were found most often, by the key of their last block": [
+        ("replica-0", KEY, 2, 2, "g1,g2"),
+        ("replica-0", KEYS[0], 1, 1, "g2"),
+    ],
+    "Transfers that took longest, from their order to their last block": [
+        ("replica-0", "2.10", "g1", "g2", 0.0, 2, None, 1, 14),
+        ("replica-0", "2.4", "g1", "g2", 0.0, 4, None, 0, 8),
+    ],
+    "Requests that missed the most blocks": [
+        ("replica-0", "req-1", 1, 4, 4, "2023-11-14 22:14:00"),
+        ("replica-0", "req-9", 2, 9, 4, "2023-11-14 22:15:00"),
+        ("replica-0", "req-7", 1, 6, 2, "2023-11-14 22:15:00"),
+    ],
+    "The life of a block, by its key": [
+        (3, "2023-11-14 22:14:00.000", "replica-0", "Registered", "g1", "req-0", None, None),
+        (5, "2023-11-14 22:14:00.000", "replica-0", "Matched", None, "req-1", None, None),
+        (7, "2023-11-14 22:14:00.000", "replica-0", "Registered", "g1", "req-1", None, None),
+        (8, "2023-11-14 22:14:00.000", "replica-0", "OffloadStarted", "g2", None, "2.4", None),
+        (9, "2023-11-14 22:14:00.000", "replica-0", "OffloadCompleted", "g2", None, "2.4", None),
+        (11, "2023-11-14 22:15:00.500", "replica-0", "Matched", None, "req-7", None, None),
+        (18, "2023-11-14 22:15:00.500", "replica-0", "Evicted", "g1", "req-8", None, "capacity"),
+        (21, "2023-11-14 22:15:00.500", "replica-0", "Matched", None, "req-9", None, None),
+        (23, "2023-11-14 22:15:00.500", "replica-0", "OnboardStarted", "g1", "req-9", "2.19", None),
+    ],
+    "What was in a tier at a moment, by a sequence of the log": [(slot, KEYS[slot], 9) for slot in range(4)],
     "Where a key is now": [("replica-0", "g2", 3, 2, 9)],
     "Where it was, and from when to when": [
         ("replica-0", "g1", 3, 3, 4),
@@ -123,11 +156,12 @@ def path(tmp_path_factory):
 @pytest.mark.parametrize("question", QUERIES)
 def test_a_query_of_the_page_gives_the_answer(path, question):
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
-        assert db.execute(QUERIES[question]).fetchall() == ANSWERS[question]
+        assert db.execute(QUERIES[question], PARAMETERS).fetchall() == ANSWERS[question]
 
 
 def test_every_query_is_asked():
-    assert PAGE.count("```sql") == len(QUERIES) == len(ANSWERS)
+    assert PAGE.count("```sql") == len(OF_THE_PAGE)
+    assert set(QUERIES) == set(ANSWERS)
 
 
 def test_the_program_of_the_page_runs(path):

@@ -205,9 +205,9 @@ class ServiceProcess(Command):
     """`kvbm serve`, the real command."""
 
     def __init__(
-        self, url: str, instance: str, *, tiers: str = TIERS, lease_s: float = LEASE_S, workers: int = 0
+        self, url: str, instance: str, *more: str, tiers: str = TIERS, lease_s: float = LEASE_S, workers: int = 0
     ) -> None:
-        super().__init__(*_named("serve", url, instance, tiers), f"--lease-s={lease_s}", f"--workers={workers}")
+        super().__init__(*_named("serve", url, instance, tiers), f"--lease-s={lease_s}", f"--workers={workers}", *more)
 
     async def start(self, word: str = "service started") -> Self:
         return await super().start(word)

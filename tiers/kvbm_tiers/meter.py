@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from kvbm_events.schema import TierName
-from kvbm_tiers.mover import Deletion, Job, Memory, Mover, Report
+from kvbm_tiers.mover import CORRUPT, Deletion, Job, Memory, Mover, Report, loss
 
 Path = tuple[TierName, TierName]
 """From which tier, to which."""
@@ -20,12 +20,14 @@ class Traffic(Struct):
     :ivar blocks: that arrived
     :ivar size_bytes: of them
     :ivar failed: blocks that did not
+    :ivar corrupt: of these, blocks that were read with other bytes than they had
     :ivar busy_s: for how long blocks were under way, those in the mover's queue among them
     """
 
     blocks: int = 0
     size_bytes: int = 0
     failed: int = 0
+    corrupt: int = 0
     busy_s: float = 0.0
 
     @property
@@ -94,6 +96,8 @@ class Meter:
         traffic = self.traffic[path]
         if report.reason:
             traffic.failed += len(news)
+            if loss(report.reason) == CORRUPT:
+                traffic.corrupt += len(news)
         else:
             traffic.blocks += len(news)
             traffic.size_bytes += len(news) * report.length_bytes

@@ -41,6 +41,9 @@ app.command("kvbm_nats.cli.bridge:bridge", name="bridge", help="Record what an e
 app.command("kvbm_nats.cli.status:status", name="status", help="A live owner: its tiers, and what moves and waits.")
 app.command("kvbm_nats.cli.stat:stat", name="stat", help="What happens now, a line a second.")
 app.command("kvbm_nats.cli.top:top", name="top", help="One instance as it lives, on the whole terminal.")
+app.command(
+    "kvbm_nats.cli.check:check", name="check", help="Is an instance well? For Nagios, Prometheus and their kin."
+)
 app.command("kvbm_nats.cli.project:project", name="project", help="Keep the log as SQL tables.")
 app.command("kvbm_nats.cli.replay:replay", name="replay", help="Fold a log again: verify, stop at a moment, export.")
 app.command("kvbm_nats.cli.fsck:fsck", name="fsck", help="Is what the log says on disk? Read it, prove it, repair.")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from kvbm_nats.cli.logs import log_to_stderr
+from kvbm_nats.cli.metrics_options import MetricsOptions
 from kvbm_nats.cli.text import write_line
 from kvbm_nats.dev import Dev, DevOptions
 from kvbm_nats.web.options import PORT
@@ -23,6 +27,7 @@ def dev(
     web: bool = True,
     web_port: int = PORT,
     seconds: float | None = None,
+    metrics_port: Annotated[int, Parameter(env_var="KVBM_METRICS_PORT")] = 0,
 ) -> None:
     """Start a NATS server, the service, the projection and demo traffic; no GPU, no Docker. Ctrl-C ends all of it.
 
@@ -38,6 +43,7 @@ def dev(
         web: serve pages over the projection, where `kvbm-nats[web]` is installed
         web_port: where, on loopback; another one is taken if it is in use
         seconds: end after so long
+        metrics_port: where Prometheus can ask, on loopback; 0 is a free port
     """
     log_to_stderr()
     state_home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
@@ -51,5 +57,6 @@ def dev(
         web=web,
         web_port=web_port,
         seconds=seconds,
+        metrics=MetricsOptions(metrics_port=metrics_port).place(),
     )
     asyncio.run(Dev(options, write_line).run())

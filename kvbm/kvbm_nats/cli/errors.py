@@ -5,6 +5,8 @@
 2  trouble: a wrong command line, a `KvbmError`, or a fault of this program, which shows its traceback
 130  stopped by Ctrl-C
 141  whoever read the output went away; nothing is said
+
+`kvbm check` alone has the codes of monitoring plug-ins; its wrong command line is 3.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from kvbm_nats.cli.text import printable
 
 NO = 1
 TROUBLE = 2
+UNKNOWN = 3
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 
@@ -58,12 +61,18 @@ def _failed(error: Exception) -> int:
         case BrokenPipeError():
             return PIPE_CLOSED
         case KvbmError():
-            _report(error.what, why=error.why, hint=error.hint)
+            report_trouble(error)
         case CycloptsError():
             _report(str(error), hint=" ".join(["kvbm", *(error.command_chain or ()), "--help"]))
         case _:
             _report(str(error))
-    return TROUBLE
+    is_of_check = isinstance(error, CycloptsError) and tuple(error.command_chain or ())[:1] == ("check",)
+    return UNKNOWN if is_of_check else TROUBLE
+
+
+def report_trouble(error: KvbmError) -> None:
+    """Say what, why and what to try on stderr."""
+    _report(error.what, why=error.why, hint=error.hint)
 
 
 def _report(what: str, *, why: str = "", hint: str = "") -> None:

@@ -15,11 +15,14 @@ from kvbm_events.jetstream import Options
 from kvbm_events.schema import MAX_CAPACITY
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.cli.logs import log_to_stderr
+from kvbm_nats.cli.metrics_options import MetricsOptions
 from kvbm_nats.cli.options import NatsOptions
 from kvbm_nats.cli.rank_options import RankOptions
+from kvbm_nats.metrics import Families, MetricsPlace, exposed_on_loop
+from kvbm_nats.metrics.memory import tell_memory
 from kvbm_tiers import preset
 from kvbm_tiers.host_arena import SHARED_MEMORY
-from kvbm_tiers.remote import HostOptions, MemoryPlan, keep_memory
+from kvbm_tiers.remote import HostOptions, MemoryHost, MemoryPlan, keep_memory
 
 PATIENCE_S = 10.0
 """How long to try for a first connection; later ones are tried for ever."""
@@ -37,6 +40,7 @@ def memory(
     folder: Path = SHARED_MEMORY / "kvbm",
     lease_s: float = 10.0,
     nats: NatsOptions | None = None,
+    metrics: MetricsOptions | None = None,
 ) -> None:
     """Keep an arena in this host's memory as a tier of a worker on another one, which names it `--store g3=ucx://NAME`.
 
@@ -52,6 +56,7 @@ def memory(
         folder: where the arena lies, NAME.arena: shared memory, where it is not to touch a disk
         lease_s: how long its worker may be silent before another one can have it
         nats: see below
+        metrics: see below
     """
     log_to_stderr()
     given = nats or NatsOptions()
@@ -61,10 +66,11 @@ def memory(
     shape = preset(layout).slice((place or RankOptions()).part())
     plan = MemoryPlan(name=name, namespace=namespace, layout=shape, capacity=capacity, folder=folder)
     connection = Options(name=f"kvbm memory {name}", patience_s=PATIENCE_S)
-    asyncio.run(_keep(given.nats_url, plan, HostOptions(lease_s=lease_s, connection=connection)))
+    options = HostOptions(lease_s=lease_s, connection=connection)
+    asyncio.run(_keep(given.nats_url, plan, options, (metrics or MetricsOptions()).place()))
 
 
-async def _keep(url: str, plan: MemoryPlan, options: HostOptions) -> None:
+async def _keep(url: str, plan: MemoryPlan, options: HostOptions, place: MetricsPlace | None) -> None:
     """Until a signal asks for its end. Raises as `keep_memory`."""
     is_over, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -73,5 +79,16 @@ async def _keep(url: str, plan: MemoryPlan, options: HostOptions) -> None:
         _logger.warning("UCX listens on every network of this host; UCX_NET_DEVICES names those that it may use")
     size_bytes = plan.capacity * plan.layout.slot_bytes
     known = {"name": plan.name, "capacity": plan.capacity, "size_bytes": size_bytes}
-    await keep_memory(url, plan, options, is_over=is_over, on_ready=lambda: _logger.info("memory host ready", **known))
+    hosts: list[MemoryHost] = []
+
+    def note(host: MemoryHost) -> None:
+        hosts.append(host)
+        _logger.info("memory host ready", **known)
+
+    async def measure(families: Families) -> None:
+        for host in hosts:
+            tell_memory(families, plan.name, host)
+
+    async with exposed_on_loop(place, measure):
+        await keep_memory(url, plan, options, is_over=is_over, on_ready=note)
     _logger.info("memory host stopped", name=plan.name)

@@ -5,18 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from functools import partial
 
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_nats.cli.connect import connect_log
 from kvbm_nats.cli.logs import log_to_stderr
+from kvbm_nats.cli.metrics_options import MetricsOptions
 from kvbm_nats.cli.options import NatsOptions
 from kvbm_nats.cli.text import write_line
+from kvbm_nats.metrics import MetricsPlace, exposed_on_loop
+from kvbm_nats.metrics.projector import tell_projector
 from kvbm_nats.projection.projector import Projector
 from kvbm_nats.projection.verify import verify as verify_projection
 
 
 def project(
-    *, into: str = "sqlite:///projection.db", once: bool = False, verify: bool = False, nats: NatsOptions | None = None
+    *,
+    into: str = "sqlite:///projection.db",
+    once: bool = False,
+    verify: bool = False,
+    nats: NatsOptions | None = None,
+    metrics: MetricsOptions | None = None,
 ) -> bool:
     """Follow the log of all instances and keep its events and their state as tables, until Ctrl-C or SIGTERM.
 
@@ -28,29 +37,33 @@ def project(
         once: end at the log's present end instead of waiting for more
         verify: write nothing; fold the log anew and compare it with the tables, which another process may be writing
         nats: where the log is
+        metrics: see below
     """
     log_to_stderr()
-    return asyncio.run(_project(nats or NatsOptions(), into, once=once, verify=verify))
+    place = (metrics or MetricsOptions()).place()
+    return asyncio.run(_project(nats or NatsOptions(), into, place, once=once, verify=verify))
 
 
-async def _project(options: NatsOptions, into: str, *, once: bool, verify: bool) -> bool:
+async def _project(options: NatsOptions, into: str, place: MetricsPlace | None, *, once: bool, verify: bool) -> bool:
     log = await connect_log(options)
     try:
         if verify:
             return await _verify(log, into)
-        await _follow(log, into, await log.last_seq() if once else None)
+        await _follow(log, into, await log.last_seq() if once else None, place)
         return True
     finally:
         await log.close()
 
 
-async def _follow(log: JetStreamLog, into: str, until: int | None) -> None:
-    running = asyncio.ensure_future(Projector(log, into).run(until))
+async def _follow(log: JetStreamLog, into: str, until: int | None, place: MetricsPlace | None) -> None:
+    projector = Projector(log, into)
+    running = asyncio.ensure_future(projector.run(until))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, running.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+    async with exposed_on_loop(place, partial(tell_projector, log=log, projector=projector)):
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
 
 
 async def _verify(log: JetStreamLog, into: str) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from kvbm_events.schema import AnyEvent
+from kvbm_nats.check import Report as CheckReport
 from kvbm_nats.cli.quarantine import Quarantine
 from kvbm_nats.doctor import Finding
 from kvbm_nats.explain.answers import (
@@ -71,6 +72,7 @@ def schemas() -> dict[str, Schema]:
     ends = {"integrity": list[str], "verified": int, "traffic": dict[str, Traffic]}
     return {
         "block-show": _schema(BlockLife | None),
+        "check": _schema(CheckReport),
         "diff": _schema(Difference),
         "doctor": _schema(Doctor),
         "fsck": _schema(FsckReport),

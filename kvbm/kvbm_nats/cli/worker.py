@@ -16,10 +16,13 @@ from kvbm_events.jetstream import Options
 from kvbm_events.schema import TierName, TierSpec
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.cli.logs import log_to_stderr
+from kvbm_nats.cli.metrics_options import MetricsOptions
 from kvbm_nats.cli.options import NatsOptions, Stores
 from kvbm_nats.cli.rank_options import RankOptions
+from kvbm_nats.metrics import Families, MetricsPlace, exposed
+from kvbm_nats.metrics.worker import tell_meter, tell_worker
 from kvbm_nats.plan import parse_plan
-from kvbm_tiers import Layout, Media, MemoryMover, Mover, Opening, Stack, in_folder, parse_media, preset
+from kvbm_tiers import Layout, Media, MemoryMover, Meter, Opening, Stack, in_folder, parse_media, preset
 from kvbm_tiers.reports import HeldTier
 from kvbm_tiers.worker import Worker, WorkerOptions, WorkerPlan
 from kvbm_tiers.worker.worker import LOCK_FOLDER
@@ -44,6 +47,7 @@ def worker(
     in_flight_max: int = 16,
     stop_timeout_s: float = 10.0,
     lock_folder: Path = LOCK_FOLDER,
+    metrics: MetricsOptions | None = None,
 ) -> None:
     """Move the blocks of one rank, as the log of its instance says, and report to the owner.
 
@@ -64,9 +68,10 @@ def worker(
         in_flight_max: transfers that are moved at the same time
         stop_timeout_s: how long its end waits for what is under way
         lock_folder: where the lock stands that keeps a rank to one worker
+        metrics: see below
     """
     log_to_stderr()
-    given, at = nats or NatsOptions(), place or RankOptions()
+    given, at, where = nats or NatsOptions(), place or RankOptions(), (metrics or MetricsOptions()).place()
     part = at.part()
     if block_bytes < 1 or heartbeat_s <= 0 or in_flight_max < 1:
         raise InvalidCommand(
@@ -86,30 +91,37 @@ def worker(
     shape = preset(layout).slice(part) if media else None
     with _memory(specs, media, shape, block_bytes, plan, given.nats_url) as (mover, openings):
         held = tuple(HeldTier.of(spec, openings.get(spec.tier)) for spec in specs)
-        _run(Worker(given.nats_url, structs.replace(plan, tiers=held), mover, options), plan)
+        mine = Worker(given.nats_url, structs.replace(plan, tiers=held), mover, options)
+        _run(mine, plan, mover, where)
 
 
 @contextmanager
 def _memory(
     specs: Sequence[TierSpec], media: Media, layout: Layout | None, block_bytes: int, plan: WorkerPlan, nats_url: str
-) -> Iterator[tuple[Mover, Mapping[TierName, Opening]]]:
+) -> Iterator[tuple[Meter, Mapping[TierName, Opening]]]:
     """The mover over this rank's tiers, and what became of what was in them."""
     if layout is None:
-        yield MemoryMover({spec.tier: spec.capacity for spec in specs}, block_bytes=block_bytes), {}
+        yield Meter(MemoryMover({spec.tier: spec.capacity for spec in specs}, block_bytes=block_bytes)), {}
         return
     with Stack(specs, layout, plan.namespace, media, instance=plan.instance, nats_url=nats_url) as stack:
         yield stack.mover, stack.openings
 
 
-def _run(worker: Worker, plan: WorkerPlan) -> None:
+def _run(worker: Worker, plan: WorkerPlan, mover: Meter, place: MetricsPlace | None) -> None:
     """Until a signal asks for its end. Raises why it ended otherwise."""
+
+    def measure(families: Families) -> None:
+        tell_worker(families, plan.instance, plan.rank, worker)
+        tell_meter(families, plan.instance, plan.rank, mover)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: worker.ask_to_stop())
     known = {"instance": plan.instance, "rank": plan.rank, "ranks": plan.ranks, "incarnation": worker.incarnation}
-    worker.start()
-    _logger.info("worker started", **known)
-    if worker.wait_ready():
-        _logger.info("worker ready", **known)
-    worker.wait()
-    worker.stop()
+    with exposed(place, measure):
+        worker.start()
+        _logger.info("worker started", **known)
+        if worker.wait_ready():
+            _logger.info("worker ready", **known)
+        worker.wait()
+        worker.stop()
     _logger.info("worker stopped", **known)

@@ -16,6 +16,7 @@ class ProjectorStatus(Struct, frozen=True, kw_only=True):
     :ivar seq: the checkpoint
     :ivar last_seq: the log's last sequence, when it was last asked, at most about a second before the checkpoint moved
     :ivar events_per_s, blocks_per_s: written within the last seconds; a block is a slot that an event names
+    :ivar applied: events that were written since it began
     :ivar passed_over: entries that no reader may apply
     :ivar rebuilds: how often the projection had to be made again
     :ivar reason: why it was, the last time
@@ -25,6 +26,7 @@ class ProjectorStatus(Struct, frozen=True, kw_only=True):
     last_seq: int
     events_per_s: float
     blocks_per_s: float
+    applied: int
     passed_over: int
     rebuilds: int
     reason: str
@@ -36,14 +38,19 @@ class ProjectorStatus(Struct, frozen=True, kw_only=True):
 
 
 class Meter:
-    """Counts what was written, and when."""
+    """Counts what was written, and when.
+
+    :ivar events: written so far
+    """
 
     def __init__(self) -> None:
+        self.events = 0
         self._written: deque[tuple[float, int, int]] = deque()
         self._started = time.monotonic()
 
     def add(self, events: int, blocks: int) -> None:
         """Count a transaction."""
+        self.events += events
         self._written.append((time.monotonic(), events, blocks))
         self._forget()
 

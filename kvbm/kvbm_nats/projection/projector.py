@@ -50,6 +50,7 @@ class Projector:
             last_seq=self._follower.last_seq if self._follower else 0,
             events_per_s=events_per_s,
             blocks_per_s=blocks_per_s,
+            applied=self._meter.events,
             passed_over=self._fold.passed_over,
             rebuilds=self._rebuilds,
             reason=self._reason,

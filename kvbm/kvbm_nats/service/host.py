@@ -13,11 +13,13 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from kvbm_events.log import Log
 from kvbm_events.schema.errors import Fenced, KvbmError, UnknownRequest
 from kvbm_nats.manager import BlockManager
+from kvbm_nats.metrics import Families, Tally
+from kvbm_nats.metrics.owner import tell_log, tell_status
 from kvbm_nats.service import messages as msg
 from kvbm_nats.service.answers import Answers, Reply
 from kvbm_nats.service.config import InstanceConfig
@@ -26,6 +28,8 @@ from kvbm_nats.service.micro import EndpointPlan, Handler
 from kvbm_nats.service.owner import OwnerThread
 from kvbm_nats.service.verbs import Verbs
 from kvbm_nats.service.wire import decode_call, encode, encode_error
+from kvbm_nats.status import Status
+from kvbm_nats.workers import WorkerMover
 from kvbm_tiers import Mover
 
 C = TypeVar("C", bound=msg.Call)
@@ -51,13 +55,17 @@ class InstanceHost:
         is_reachable: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
         mover: Callable[[], Mover] | None = None,
+        measured: bool = False,
     ) -> None:
+        """Open the instance in a thread of its own; `measured` says that its events are counted, for `measure`."""
         self.instance, self._config = config.name, config
         self._log, self._mover = log, mover
         self._lease_s, self._clock, self._is_reachable = lease_s, clock, is_reachable
         self._leases = Leases(lease_s, (), clock())
         self._turned_at_s = clock()
         self._answers = Answers(clock)
+        self._workers: WorkerMover | None = None
+        self._tally = Tally(config.name) if measured else None
         self._owner = OwnerThread(
             self.instance,
             self._open_manager,
@@ -101,12 +109,32 @@ class InstanceHost:
             "evict": self._handler(msg.EvictCall, verbs.evict),
             "free": self._handler(msg.FreeCall, verbs.free),
             "renew": self._handler(msg.RenewCall, verbs.renew),
-            "status": self._status_handler(verbs),
+            "status": self._status_handler(),
         }
         return [
             EndpointPlan(verb, msg.subject_of(self.instance, verb), handler, {"instance": self.instance})
             for verb, handler in handlers.items()
         ]
+
+    async def status(self, *, with_digest: bool = False, with_room: bool = False) -> Status:
+        """See `BlockManager.status`; and the workers."""
+
+        def look(manager: BlockManager) -> Status:
+            return manager.status(with_digest=with_digest, with_room=with_room)
+
+        status = await self._owner.run(look, durable=False)
+        return structs.replace(status, workers=self._workers.status()) if self._workers else status
+
+    async def measure(self, families: Families) -> None:
+        """Tell Prometheus what the owner answers; where it does not, all that is known without it. Raises as `status`."""
+        try:
+            tell_status(families, await self.status())
+        finally:
+            manager = await self._owner.opened()
+            epoch, acked_n = manager.acked
+            tell_log(families, self.instance, epoch=epoch, acked_n=acked_n, pending=manager.pending)
+            if self._tally:
+                self._tally.tell(families)
 
     async def turn(self) -> None:
         """Do what is due by time at once, instead of at the owner's next turn."""
@@ -124,6 +152,7 @@ class InstanceHost:
 
     def _open_manager(self) -> BlockManager:
         mover = self._mover() if self._mover else None
+        self._workers = mover if isinstance(mover, WorkerMover) else None
         try:
             manager = BlockManager.open(
                 self._log,
@@ -134,6 +163,7 @@ class InstanceHost:
                 requests="kept",
                 mover=mover,
                 options=self._config.options,
+                observer=self._tally,
             )
         except BaseException:
             if mover:
@@ -170,9 +200,10 @@ class InstanceHost:
 
         return lambda data: self._told(once(data))
 
-    def _status_handler(self, verbs: Verbs) -> Handler:
+    def _status_handler(self) -> Handler:
         async def look(data: bytes) -> Reply:
-            return Reply(encode(await verbs.status(decode_call(data, msg.StatusCall))))
+            call = decode_call(data, msg.StatusCall)
+            return Reply(encode(await self.status(with_digest=call.digest, with_room=call.room)))
 
         return lambda data: self._told(look(data))
 

@@ -139,9 +139,10 @@ class RenewCall(Call, frozen=True, kw_only=True):
 
 
 class StatusCall(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Numbers for people; an empty body asks the same. `digest` adds the state's digest."""
+    """Numbers for people; an empty body asks the same. `digest` adds the state's digest, `room` what could be evicted."""
 
     digest: bool = False
+    room: bool = False
 
 
 class Answer(Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from nats.aio.msg import Msg
 
 from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.jetstream.connection import Connection
+from kvbm_nats.metrics import Families, MetricsPlace, exposed_on_loop
 from kvbm_nats.service.config import InstanceConfig, ServeConfig
 from kvbm_nats.service.host import InstanceHost, LogSource
 from kvbm_nats.service.messages import SERVICE, claimed_subject
@@ -48,7 +49,12 @@ class Server:
     """See the module."""
 
     def __init__(
-        self, config: ServeConfig, log: LogSource | None = None, *, movers: Mapping[str, Mover] | None = None
+        self,
+        config: ServeConfig,
+        log: LogSource | None = None,
+        *,
+        movers: Mapping[str, Mover] | None = None,
+        measured: bool = False,
     ) -> None:
         """Nothing is started yet.
 
@@ -56,8 +62,9 @@ class Server:
             config: what to host
             log: of all instances; JetStream at the configuration's URL by default
             movers: by instance, what copies its blocks; its tier workers by default, or memory where it has none
+            measured: whether somebody is going to `measure`
         """
-        self._config, self._movers = config.check(), movers or {}
+        self._config, self._movers, self._measured = config.check(), movers or {}, measured
         self._log = log or partial(JetStreamLog.connect, config.url, config.log)
         self._hosted: dict[str, _Hosted] = {}
         self._is_over = asyncio.Event()
@@ -88,6 +95,13 @@ class Server:
     async def wait(self) -> None:
         """Wait until a stop is asked for, or no instance is left."""
         await self._is_over.wait()
+
+    async def measure(self, families: Families) -> None:
+        """Tell Prometheus of every instance. Raises what keeps one from answering, when the others have."""
+        hosts = [hosted.host for hosted in self._hosted.values() if hosted.epoch]
+        for outcome in await asyncio.gather(*(host.measure(families) for host in hosts), return_exceptions=True):
+            if outcome:
+                raise outcome
 
     def ask_to_stop(self) -> None:
         """Let `wait` return."""
@@ -128,6 +142,7 @@ class Server:
             on_failed=self._drop_soon,
             is_reachable=lambda: self._connection.connected,
             mover=self._mover_of(config),
+            measured=self._measured,
         )
         self._hosted[config.name] = hosted = _Hosted(host)
         try:
@@ -174,20 +189,21 @@ class Server:
             self._is_over.set()
 
 
-async def serve(config: ServeConfig) -> None:
-    """Host the instances until SIGTERM or SIGINT.
+async def serve(config: ServeConfig, metrics: MetricsPlace | None = None) -> None:
+    """Host the instances until SIGTERM or SIGINT, and tell Prometheus of them where there is a place for that.
 
     Raises:
         KvbmError: the service could not be started, or it ended for another reason; `Fenced` for one.
     """
-    server = Server(config)
+    server = Server(config, measured=metrics is not None)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.ask_to_stop)
     try:
-        await server.start()
-        await server.wait()
-        await server.stop()
+        async with exposed_on_loop(metrics, server.measure):
+            await server.start()
+            await server.wait()
+            await server.stop()
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

@@ -31,12 +31,10 @@ from kvbm_nats.service.messages import (
     ReleaseCall,
     RenewAnswer,
     RenewCall,
-    StatusCall,
     TierHit,
     TransfersAnswer,
 )
 from kvbm_nats.service.owner import OwnerThread
-from kvbm_nats.status import Status
 
 T = TypeVar("T")
 
@@ -151,10 +149,6 @@ class Verbs:
             )
 
         return await self._run(call, work)
-
-    async def status(self, call: StatusCall) -> Status:
-        """See `BlockManager.status`."""
-        return await self._owner.run(lambda manager: manager.status(with_digest=call.digest), durable=False)
 
     async def _run(self, call: Call, work: Callable[[BlockManager], T], request: str = "") -> T:
         def with_lease(manager: BlockManager) -> T:

@@ -21,6 +21,7 @@ from nats.errors import Error as NatsError
 from kvbm_events import jetstream
 from kvbm_events.jetstream.api import Api
 from kvbm_events.jetstream.connection import Connection
+from kvbm_nats.status import WorkerStatus
 from kvbm_nats.workers.ledger import Ledger
 from kvbm_tiers import Deletion, Job, Memory, Report
 from kvbm_tiers.reports import (
@@ -107,6 +108,11 @@ class WorkerMover:
         """What each rank's worker said of itself; None for one that was not heard yet."""
         with self._lock:
             return [rank.hello for rank in self._ledger.ranks]
+
+    def status(self) -> list[WorkerStatus]:
+        """The workers, one a rank."""
+        with self._lock:
+            return [rank.status(self._clock()) for rank in self._ledger.ranks]
 
     @property
     def passed_over(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kvbm_nats.status import WorkerStatus
 from kvbm_tiers.reports import Heartbeat, Hello, Place
 
 INCARNATIONS_REMEMBERED = 64
@@ -54,6 +55,16 @@ class Rank:
     def silent_s(self, now_s: float) -> float:
         """For how long it has said nothing."""
         return now_s - self.heard_s
+
+    def status(self, now_s: float) -> WorkerStatus:
+        """It in numbers, for people."""
+        return WorkerStatus(
+            rank=self.number,
+            incarnation=self.incarnation,
+            silent_s=self.silent_s(now_s),
+            refused=self.refused,
+            ended=bool(self.last_words),
+        )
 
     def is_done_with(self, transfer: str, place: Place) -> bool:
         """Whether it writes no more to the slots of a transfer."""

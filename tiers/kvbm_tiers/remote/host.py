@@ -85,7 +85,10 @@ class HostOptions(Struct, frozen=True, kw_only=True):
 
 
 class MemoryHost:
-    """Answers the questions about one arena. Lives on an event loop."""
+    """Answers the questions about one arena. Lives on an event loop.
+
+    :ivar pushed_bytes: that were sent to its holders
+    """
 
     def __init__(self, plan: MemoryPlan, options: HostOptions) -> None:
         """Open the arena, or make it.
@@ -97,7 +100,7 @@ class MemoryHost:
         """
         subject_of(plan.name, "*")
         load_nixl()
-        self.incarnation = secrets.token_hex(8)
+        self.incarnation, self.pushed_bytes = secrets.token_hex(8), 0
         self._plan, self._lease = plan, Lease(options.lease_s)
         self._arena = self._open(reset=False)
         self._opening = self._arena.opening
@@ -106,6 +109,11 @@ class MemoryHost:
         self._turn = asyncio.Lock()  # of whoever changes holder or session
         self._room = asyncio.Semaphore(QUESTIONS_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody has the memory."""
+        return bool(self._lease.holder)
 
     async def answer(self, nc: Client) -> None:
         """Answer from now on.
@@ -215,6 +223,7 @@ class MemoryHost:
                     _logger.warning("session broke", name=self._plan.name, session=session.id, why=error.why)
                     await self._end_session()
             raise
+        self.pushed_bytes += len(question.slots) * self._plan.layout.block_bytes
         return Pushed()
 
     async def _prove(self, question: Prove) -> Proof:
@@ -258,7 +267,7 @@ class MemoryHost:
 
 
 async def keep_memory(
-    url: str, plan: MemoryPlan, options: HostOptions, *, is_over: asyncio.Event, on_ready: Callable[[], None]
+    url: str, plan: MemoryPlan, options: HostOptions, *, is_over: asyncio.Event, on_ready: Callable[[MemoryHost], None]
 ) -> None:
     """Open an arena and answer for it until it is over.
 
@@ -273,7 +282,7 @@ async def keep_memory(
         connection = await Connection.open(url, options.connection)
         try:
             await host.answer(connection.nc)
-            on_ready()
+            on_ready(host)
             await is_over.wait()
         finally:
             await connection.close()

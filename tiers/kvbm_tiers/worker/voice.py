@@ -7,6 +7,7 @@ transfer neither reported nor unfinished knows that its report has left the stre
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from contextlib import suppress
 
@@ -46,13 +47,17 @@ _logger = structlog.get_logger(__name__)
 
 
 class Voice:
-    """See the module. Lives on the worker's event loop."""
+    """See the module. Lives on the worker's event loop.
+
+    :ivar heard_s: when a heartbeat was last in its stream, by `time.monotonic`; when it began, before the first
+    """
 
     def __init__(self, plan: WorkerPlan, incarnation: str, backlog: Backlog, options: ReportsOptions) -> None:
         self._plan, self._incarnation, self._backlog, self._options = plan, incarnation, backlog, options
         self._unsaid: deque[Report | None] = deque()
         self._wake = asyncio.Event()
         self._connection: Connection | None = None
+        self.heard_s = time.monotonic()
 
     async def open(self, url: str, options: Options) -> None:
         """Connect, and make sure of the stream. Raises LogUnavailable, LogFull."""
@@ -83,6 +88,7 @@ class Voice:
             await asyncio.sleep(heartbeat_s)
             with suppress(LogUnavailable):
                 await self._publish(self._heartbeat())
+                self.heard_s = time.monotonic()
 
     async def ask(self, epoch: int) -> OpenAnswer | None:
         """What the owner of this epoch says is still to be done; None where nobody answered."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -78,6 +79,8 @@ class Worker:
         self.failure: Exception | None = None
         self._url, self._plan, self._options = url, plan, options or WorkerOptions()
         self._mover = mover
+        self._made_s = time.monotonic()
+        self._voice: Voice | None = None
         self._is_ready, self._turned = False, threading.Event()
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
@@ -96,6 +99,11 @@ class Worker:
         """Wait for its end; whether it came in time."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    @property
+    def heartbeat_age_s(self) -> float:
+        """Since a heartbeat was last stored where owners hear it, or since it was made. Fit for any thread."""
+        return time.monotonic() - (self._voice.heard_s if self._voice else self._made_s)
 
     def ask_to_stop(self) -> None:
         """Let it end by itself. Fit for any thread and for a signal handler."""
@@ -124,7 +132,7 @@ class Worker:
         options, plan = self._options, self._plan
         claim = self._claim_rank()
         backlog = Backlog()
-        voice = Voice(plan, self.incarnation, backlog, options.reports)
+        self._voice = voice = Voice(plan, self.incarnation, backlog, options.reports)
         hands = Hands(self._mover, backlog, self._hand_to(voice), in_flight_max=options.in_flight_max)
         hands.start()
         try:
