@@ -134,6 +134,9 @@ class _Ours:
         self.owner = BlockManager.open(
             url, instance, namespace=NAMESPACE, tiers=parse_plan(PLAN), mover=mover, options=self._options
         )
+        assert self._worker.stdout
+        assert self._worker.stdout.readline() == "taken\n"
+        self.owner.settle()  # hears whose memory it is, before anything is in it
         self.owner.watch(lambda: self._acked.append((self.owner.acked[1], time.monotonic_ns())))
         self._keys = [f"{at:032x}" for at in range(MOST)]
         self.owner.register("fill", self.owner.allocate("fill", MOST), self._keys)
