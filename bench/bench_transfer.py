@@ -42,8 +42,8 @@ NAMESPACE, LAYOUT = "model=bench", "llama-8b"
 TIMES = {1: 60, 16: 30, 256: 6}
 """Transfers of a round each way, by their blocks."""
 MOST = max(TIMES)
-PLAN = f"g1={MOST},g2={MOST}:selective/255"
-"""Nothing goes down by itself."""
+PLAN = f"g1={MOST},g2={MOST}:priority/100"
+"""Nothing goes down by itself: nobody here has that priority."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - g2 lies there, in a folder of its own
 PARTS = ("log", "pick-up", "move", "report", "arrival")
 BARE = "a bare stream and a memcpy"
