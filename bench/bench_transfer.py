@@ -42,8 +42,8 @@ NAMESPACE, LAYOUT = "model=bench", "llama-8b"
 TIMES = {1: 60, 16: 30, 256: 6}
 """Transfers of a round each way, by their blocks."""
 MOST = max(TIMES)
-PLAN = f"g1={MOST},g2={MOST}:selective/255"
-"""Nothing goes down by itself."""
+PLAN = f"g1={MOST},g2={MOST}:priority/100"
+"""Nothing goes down by itself: nobody here has that priority."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - g2 lies there, in a folder of its own
 PARTS = ("log", "pick-up", "move", "report", "arrival")
 BARE = "a bare stream and a memcpy"
@@ -134,6 +134,9 @@ class _Ours:
         self.owner = BlockManager.open(
             url, instance, namespace=NAMESPACE, tiers=parse_plan(PLAN), mover=mover, options=self._options
         )
+        assert self._worker.stdout
+        assert self._worker.stdout.readline() == "taken\n"
+        self.owner.settle()  # hears whose memory it is, before anything is in it
         self.owner.watch(lambda: self._acked.append((self.owner.acked[1], time.monotonic_ns())))
         self._keys = [f"{at:032x}" for at in range(MOST)]
         self.owner.register("fill", self.owner.allocate("fill", MOST), self._keys)

@@ -1,8 +1,8 @@
 """A tier worker for `bench_transfer`: `transfer_worker.py URL INSTANCE NAMESPACE CAPACITY LAYOUT FOLDER`.
 
-`kvbm worker` in all but its command line: the same worker over the same stores. It says `ready`, and for each line on its
-standard input when it was handed each transfer since the last one, and when its mover had moved it, in nanoseconds of the
-machine's steady clock, which all processes share.
+`kvbm worker` in all but its command line: the same worker over the same stores. It says `ready`, and `taken` when its owner
+has heard what it holds; and for each line on its standard input when it was handed each transfer since the last one, and
+when its mover had moved it, in nanoseconds of the machine's steady clock, which all processes share.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kvbm_events.schema import TierSpec
-from kvbm_tiers import Deletion, Job, Mover, Report, Stack, in_folder, preset
+from kvbm_tiers import Deletion, Job, Memory, Mover, Report, Stack, in_folder, preset
 from kvbm_tiers.reports import HeldTier
 from kvbm_tiers.worker import Worker, WorkerOptions, WorkerPlan
+
+TAKEN_S = 60.0
+"""How long its owner may take to hear of it."""
 
 
 class Timed:
@@ -32,6 +35,10 @@ class Timed:
     def begin(self, epoch: int, left: Mapping[str, Sequence[int]]) -> bool:
         """See `Mover.begin`."""
         return self._mover.begin(epoch, left)
+
+    def memories(self) -> list[Memory]:
+        """See `Mover.memories`."""
+        return self._mover.memories()
 
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
@@ -65,13 +72,15 @@ class Timed:
 def main(url: str, instance: str, namespace: str, capacity: int, layout: str, folder: Path) -> None:
     """Work until the standard input ends."""
     specs = [TierSpec(tier="g1", capacity=capacity), TierSpec(tier="g2", capacity=capacity)]
-    held = tuple(HeldTier(tier=spec.tier, capacity=capacity) for spec in specs)
-    plan = WorkerPlan(instance=instance, namespace=namespace, tiers=held)
     with Stack(specs, preset(layout), namespace, in_folder(folder), instance=instance) as stack:
+        held = tuple(HeldTier.of(spec, stack.openings[spec.tier]) for spec in specs)
+        plan = WorkerPlan(instance=instance, namespace=namespace, tiers=held)
         timed = Timed(stack.mover)
         worker = Worker(url, plan, timed, WorkerOptions(lock_folder=folder))
         worker.start()
         print("ready", flush=True)
+        assert worker.wait_ready(TAKEN_S), worker.failure
+        print("taken", flush=True)
         for _ in sys.stdin:
             times_ns, timed.times_ns = timed.times_ns, {}
             print(json.dumps(times_ns), flush=True)
