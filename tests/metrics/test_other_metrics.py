@@ -43,8 +43,8 @@ async def test_a_projector_tells_how_far_it_is_behind(nats_server, instance, tmp
     assert [await each.terminate() for each in (projector, service)] == [0, 0]
 
 
+@pytest.mark.nixl
 async def test_a_memory_host_tells_who_has_it_and_what_it_sent(nats_url, tmp_path):
-    pytest.importorskip("nixl", reason="NIXL is not installed: memory hosts need it")
     with MemoryProcess(nats_url, tmp_path, capacity=4, environment={"KVBM_METRICS_PORT": "0"}) as host:
         url = url_of(line for line in host.said if line.startswith("{"))
         assert (await scrape(url)).value("kvbm_memory_held", name=host.name) == 0

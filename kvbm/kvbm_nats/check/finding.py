@@ -51,7 +51,8 @@ class Report(Struct, frozen=True, kw_only=True):
 
 def worst(levels: Iterable[Level]) -> Level:
     """Something critical is worse than something that nobody knows."""
-    return max(levels, key=_ORDER.index, default="ok")
+    none: Level = "ok"
+    return max((none, *levels), key=_ORDER.index)
 
 
 def level_of(values: Iterable[Value]) -> Level:
