@@ -34,7 +34,7 @@ class Scrape:
         self._samples = [sample for family in families for sample in family.samples]
         self.names = {sample.name for sample in self._samples}
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """The sum of the series with these labels; there must be one."""
         found = [s.value for s in self._samples if s.name == name and labels.items() <= s.labels.items()]
         assert found, f"no {name} with {labels} among {sorted(self.names)}"
