@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from kvbm_events.jetstream import JetStreamLog, Options
@@ -30,6 +31,14 @@ settings.load_profile("kvbm")
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """What a test says that it needs is there, or it is skipped."""
     skip_without_nixl(item)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command that is called here, and not as a process, says where logs go: to a stream that ends with its test."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
