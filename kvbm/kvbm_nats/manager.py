@@ -46,6 +46,7 @@ from kvbm_nats.status import Status, TierStatus
 from kvbm_statemachine import check_integrity, digest_of, evolve, to_bytes
 from kvbm_statemachine.decide import Desk, Hit, allocate, evict, look, match, plan_opening, register, release
 from kvbm_tiers import MemoryMover, Mover
+from kvbm_tiers.job_book import wall_clock_us
 
 _POLL_S = 0.05
 
@@ -59,7 +60,7 @@ class BlockManager:
         self.instance, self.options = instance, options
         self.state, self.recovered = recovered.state, recovered
         self._thread = thread
-        self._desk = Desk(self.state, self._record, _now_us())
+        self._desk = Desk(self.state, self._record, wall_clock_us())
         self._events = Counter[str]()
         self._evicted = Counter[TierName]()
         self._snapshot_n = 0
@@ -119,7 +120,7 @@ class BlockManager:
                 tiers=tiers,
                 keep=keep,
                 requests=requests,
-                now_us=_now_us(),
+                now_us=wall_clock_us(),
             )
             thread.open_writer(instance, opened, recovered.after)
         except BaseException:
@@ -316,7 +317,7 @@ class BlockManager:
         self.flush()
         self._snapshot_n = self.state.n
         state, epoch, n = to_bytes(self.state), self.state.epoch, self._snapshot_n
-        return self._thread.call(lambda log: save_state(log, self.instance, epoch, n, state, now_us=_now_us()))
+        return self._thread.call(lambda log: save_state(log, self.instance, epoch, n, state, now_us=wall_clock_us()))
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until every event decided so far is stored. Raises LogUnavailable if that takes too long."""
@@ -362,7 +363,7 @@ class BlockManager:
             raise LogUnavailable(f"the owner of {self.instance!r} is closed", hint="open it again")
         if thread.pending >= self.options.pending_max:
             thread.wait_for_room(self.options.room_timeout_s)
-        self._desk.now_us = _now_us()
+        self._desk.now_us = wall_clock_us()
         news = thread.news
         if self._offloader.has_news or self._offloader.is_busy:
             self._offloader.pump(thread.acked_n)
@@ -378,7 +379,3 @@ class BlockManager:
             if left <= 0:
                 return False
             self._thread.wait_news(seen, min(left, _POLL_S))
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

@@ -110,7 +110,7 @@ def _tell_list(answer: RecentRequests) -> None:
             f"{each.seq:,}",
             clock(each.at_us),
             f"{each.asked:,}",
-            ", ".join(f"{count:,} in {tier}" for tier, count in each.found.items()) or "none",
+            found_in_words(each.found),
             f"{each.missed:,}",
         )
         for each in answer.requests

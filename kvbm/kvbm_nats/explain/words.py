@@ -98,7 +98,7 @@ def found_by_engine(event: Matched) -> int:
     return event.asked - missed - sum(part.blocks for part in event.found)
 
 
-def found_in_words(found: Mapping[TierName, int], by_engine: int) -> str:
+def found_in_words(found: Mapping[TierName, int], by_engine: int = 0) -> str:
     """`1,024 in g1, 12 in g2`, with what the engine found by itself; `none`."""
     parts = [f"{count:,} in {tier}" for tier, count in found.items()]
     return ", ".join([*parts, f"{by_engine:,} by the engine itself"] if by_engine else parts) or "none"

@@ -9,7 +9,6 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable
 from typing import Self
@@ -31,6 +30,7 @@ from kvbm_nats.live.view import Slots, View
 from kvbm_nats.live.workers import Heard
 from kvbm_nats.replay.tail import last_entries
 from kvbm_nats.status import Status, TierStatus
+from kvbm_tiers.job_book import wall_clock_us
 
 SAMPLES = 120
 """Intervals that are kept."""
@@ -60,11 +60,6 @@ class WatchOptions(Struct, frozen=True, kw_only=True):
     is_folding: bool = False
 
 
-def wall_us() -> int:
-    """Microseconds since 1970."""
-    return time.time_ns() // 1000
-
-
 class Watch:
     """See the module. Made by `open`; lives on one event loop.
 
@@ -88,7 +83,7 @@ class Watch:
         self._owners = Owners()
 
     @classmethod
-    async def open(cls, options: WatchOptions, now_us: Callable[[], int] = wall_us) -> Self:
+    async def open(cls, options: WatchOptions, now_us: Callable[[], int] = wall_clock_us) -> Self:
         """Connect, and make sure that there is something to watch.
 
         Raises:

@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from kvbm_nats.cli.moments import clock
 from kvbm_nats.cli.text import printable
-from kvbm_nats.explain.words import blocks, span
+from kvbm_nats.explain.words import blocks, found_in_words, span
 from kvbm_nats.live import Move
 from kvbm_nats.live.meter import Asked
 from kvbm_nats.live.reasons import Told
@@ -81,7 +81,7 @@ def move_text(move: Move, now_us: int) -> str:
 
 def asked_text(asked: Asked) -> str:
     """What the log told of a look-up."""
-    found = ", ".join(f"{count:,} in {tier}" for tier, count in asked.found.items()) or "none"
+    found = found_in_words(asked.found)
     return (
         f"asked     {blocks(asked.asked)} at {clock(asked.at_us)}, sequence {asked.seq:,}\n"
         f"found     {found}\nmissed    {asked.missed:,}"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import jinja2
 
 from kvbm_nats.cli.moments import clock
 from kvbm_nats.cli.text import printable
-from kvbm_nats.explain.words import SHOWN_DIGITS, blocks, span
+from kvbm_nats.explain.words import SHOWN_DIGITS, blocks, found_in_words, span
 from kvbm_nats.web import links
 from kvbm_nats.web.drawing import TIER_CLASSES
 
@@ -32,12 +30,8 @@ def _percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f} %" if whole else NONE
 
 
-def _found(found: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} in {tier}" for tier, count in found.items()) or "none"
-
-
 _ENVIRONMENT.filters.update(
-    clock=clock, span=span, number=_number, blocks=blocks, found=_found, tokens=_number, printable=printable
+    clock=clock, span=span, number=_number, blocks=blocks, found=found_in_words, tokens=_number, printable=printable
 )
 _ENVIRONMENT.globals.update(percent=_percent, links=links, tier_class=TIER_CLASSES, shown=SHOWN_DIGITS)
 

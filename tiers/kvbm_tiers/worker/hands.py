@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from kvbm_tiers.job_book import wall_clock_us
 from kvbm_tiers.mover import Deletion, Job, Mover, Report
 from kvbm_tiers.worker.backlog import Backlog
 
@@ -90,7 +91,7 @@ class Hands:
                 self._begin_job(order)
 
     def _begin_job(self, job: Job) -> None:
-        if job.deadline_us <= time.time_ns() // 1000:
+        if job.deadline_us <= wall_clock_us():
             self._refuse(job, OVERDUE)
             return
         self._running[job.transfer] = set(job.slots)
