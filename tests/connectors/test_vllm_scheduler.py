@@ -65,11 +65,12 @@ class Engine:
     def manager(self):
         return self.side._manager
 
-    def request(self, name, blocks=4, first=0):
+    def request(self, name, blocks=4, first=0, more=1):
+        """Of so many full blocks, and `more` tokens."""
         hashes = HASHES[first : first + blocks]
         request = SimpleNamespace(
             request_id=name,
-            num_tokens=blocks * BLOCK_TOKENS + 1,
+            num_tokens=blocks * BLOCK_TOKENS + more,
             num_computed_tokens=0,
             skip_reading_prefix_cache=False,
             block_hashes=hashes,
@@ -184,6 +185,35 @@ def test_what_is_wanted_is_loaded_into_the_blocks_that_vllm_chose(engine):
         orders = engine.step()
     assert [(job.source, list(job.slots)) for job in jobs] == [("g2", [9, 8, 7, 10])]
     engine.side.heard([], ["b"], ())
+
+
+def test_a_prompt_of_full_blocks_is_loaded_whole_and_stays_where_it_was_loaded(engine):
+    """VLLM computes its last token again, and writes its last block: what that block held is proven no more."""
+    stored(engine)
+    request = engine.request("b", more=0)
+    assert load(engine, request, [9, 8, 7, 10]) == 16
+    end = time.monotonic() + TIMEOUT_S
+    while not (orders := engine.step()).jobs:
+        assert time.monotonic() < end
+    engine.obey(orders)
+    engine.side.heard([], ["b"], ())
+    request.num_computed_tokens = 15
+    engine.side.admitted(request, [9, 8, 7, 10], 0)
+    engine.step((request, [9, 8, 7, 10]), new=[request])
+    assert sorted(engine.g1.values()) == [7, 8, 9, 10]
+    engine.manager.evict([HASHES[0][:16].hex()], tier="g2")
+    engine.side.finished(request, [9, 8, 7, 10])
+    engine.manager.offload([HASHES[at][:16].hex() for at in range(4)], source="g1", tier="g2")
+    while not (orders := engine.step()).jobs:
+        assert time.monotonic() < end
+    assert [(job.source, job.checksums) for job in orders.jobs] == [("g1", ())]
+
+
+def test_the_last_block_of_a_prompt_is_computed_where_vllm_has_the_others(engine):
+    stored(engine)
+    request = engine.request("b", more=0)
+    assert engine.side.found(request, 12) == 0
+    assert engine.side.found(request, 8) == 8
 
 
 def test_a_slice_that_one_of_several_ranks_has_lost_is_found_out_before_vllm_hears_of_the_load():

@@ -38,6 +38,22 @@ def test_a_host_hit(engine, answers):
     engine.empty_device()
 
 
+def test_a_prompt_of_full_blocks_is_loaded_to_its_end(engine, alone, site):
+    """VLLM computes its last token; where its last block is damaged, that block."""
+    whole = LONG[:CACHED]
+    expected = words(alone(whole)[0])
+    assert say(engine, whole) == (expected, CACHED)
+    engine.empty_device()
+    (slot,) = engine.ask("slots", tokens=whole, tier="g2")["slots"][BLOCKS - 1 :]
+    site.damage("g2", [slot], SLOT_BYTES)
+    failed = engine.ask("status")["events"].get("OnboardFailed", 0)
+    assert say(engine, whole)[0] == expected
+    assert engine.ask("status")["events"]["OnboardFailed"] == failed + 1
+    engine.empty_device()
+    assert say(engine, whole) == (expected, CACHED)
+    engine.empty_device()
+
+
 def test_a_local_hit_and_a_host_hit_behind_it(engine, answers):
     say(engine, LONG[:300])
     assert say(engine, LONG) == (answers["long"], CACHED)

@@ -10,15 +10,18 @@ from kvbm_nats.manager import BlockManager
 
 
 def new_blocks(step: Step, block_tokens: int) -> list[int]:
-    """The blocks that scheduled requests were given, other than those whose content they share or have loaded."""
+    """The blocks that scheduled requests were given, other than those whose content they share or have loaded.
+
+    A prompt that was loaded to its end has one token less computed than it has: the block of that token is not new.
+    """
     found: list[int] = []
     for new in step.scheduled_new_reqs:
-        found += new.block_ids[0][new.num_computed_tokens // block_tokens :]
+        found += new.block_ids[0][-(-new.num_computed_tokens // block_tokens) :]
     cached = step.scheduled_cached_reqs
     resumed = set(cached.resumed_req_ids)
     for request_id, ids, tokens in zip(cached.req_ids, cached.new_block_ids, cached.num_computed_tokens, strict=True):
         if ids:
-            found += ids[0][tokens // block_tokens if request_id in resumed else 0 :]
+            found += ids[0][-(-tokens // block_tokens) if request_id in resumed else 0 :]
     return found
 
 

@@ -76,10 +76,11 @@ class SchedulerSide:
         tracked.promised = {}
         if manager is None or request.skip_reading_prefix_cache or not tracked.may_load or self._owner.is_late:
             return 0
-        # vLLM must compute one token at least, or it has nothing to sample from.
-        keys = tracked.keys()[: (request.num_tokens - 1) // self._block_tokens]
+        keys = tracked.keys()[: request.num_tokens // self._block_tokens]
         hits = [hit for hit in manager.look(keys, local=tracked.local) if hit.tier != "g1"]
         blocks = sum(len(hit.slots) for hit in hits)
+        if blocks == 1 and (tracked.local + 1) * self._block_tokens == request.num_tokens:
+            return 0  # vLLM computes the last token in any case, and its block with it sooner than it is loaded
         wanted = keys[tracked.local : tracked.local + blocks]
         if self._loads.are_coming(wanted):
             return None
