@@ -66,6 +66,11 @@ def instance_of(subject: str) -> str:
     return subject.split(".", 3)[2]
 
 
+def tier_of(subject: str) -> str:
+    """The tier in an event's subject; `ALL_TIERS` where it concerns the whole instance."""
+    return subject.split(".", 4)[3]
+
+
 def message_id(instance: str, epoch: int, n: int) -> str:
     """The `Nats-Msg-Id` of an event: the server stores an id once."""
     return f"{instance}.{epoch}.{n}"

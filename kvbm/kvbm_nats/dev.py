@@ -107,7 +107,7 @@ class Dev:
             async with exposed_on_loop(self._options.metrics, measure) as self._metrics_url:
                 parts = [projector.run(), service.wait(), self._over.wait()]
                 if self._options.web and is_installed():
-                    parts.append(self._serve_page(projector))
+                    parts.append(self._serve_page(projector, url))
                 if self._options.traffic:
                     parts.append(self._play(url, stack.mover))
                 else:
@@ -118,11 +118,11 @@ class Dev:
         finally:
             await log.close()
 
-    async def _serve_page(self, projector: Projector) -> None:
+    async def _serve_page(self, projector: Projector, url: str) -> None:
         """The web page, as soon as there is something to be seen."""
         while not projector.status.seq:  # noqa: ASYNC110 - a status is there to be polled
             await asyncio.sleep(POLL_S)
-        await serve_page(self._projection, _free_port(self._options.web_port), self._say)
+        await serve_page(self._projection, url, _free_port(self._options.web_port), self._say)
 
     def _open_stack(self) -> Stack:
         """The memory of the tiers, beside everything else."""

@@ -25,13 +25,14 @@ def is_installed() -> bool:
     return all(find_spec(name) for name in NEEDED)
 
 
-async def serve_page(projection: Path, port: int, say: Callable[[str], None]) -> None:
-    """Serve pages over the projection until cancelled; `say` gets the line with their URL.
+async def serve_page(projection: Path, nats_url: str, port: int, say: Callable[[str], None]) -> None:
+    """Serve pages over the projection of a server's log until cancelled; `say` gets the line with their URL.
 
     Raises:
         WebEnded: it ended by itself; what it said is on stderr.
     """
-    command = [sys.executable, "-m", "kvbm_nats.cli", "web", "--projection", str(projection), "--port", str(port)]
+    of_what = ("--projection", str(projection), "--nats-url", nats_url)
+    command = [sys.executable, "-m", "kvbm_nats.cli", "web", *of_what, "--port", str(port)]
     process = await asyncio.create_subprocess_exec(
         *dying_with_parent(command, signal.SIGTERM),
         stdin=asyncio.subprocess.DEVNULL,

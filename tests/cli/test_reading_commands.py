@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -24,7 +27,7 @@ NOBODY = "f" * 32
 
 
 class Site(NamedTuple):
-    """A server with the log of a played trace, a projection of it, and names that are in both."""
+    """A server with the log of a played trace, a projection of it, one that is damaged, and names that are in all."""
 
     folder: Path
     url: str
@@ -32,6 +35,7 @@ class Site(NamedTuple):
     request: str
     missed: str
     last: int
+    event: str
 
     def kvbm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         named = {name: str(value) for name, value in zip(self._fields, self, strict=True)}
@@ -62,11 +66,23 @@ def site(tmp_path_factory) -> Any:
         ):
             done = command(server.url, *arguments)
             assert done.returncode == 0, done.stderr
+        shutil.copy(folder / "p.db", folder / "other.1.db")
+        (folder / "other.db").symlink_to("other.1.db")
+        with closing(sqlite3.connect(folder / "other.db")) as damaged, damaged:
+            damaged.execute("update tier set free = free + 1")
         lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
         events = [line["event"] for line in lines]
         stored = next(event for event in events if event["type"] == "Registered")
         missed = [event for event in events if event["type"] == "Matched" and event.get("missed")]
-        yield Site(folder, server.url, stored["keys"][:32], stored["request"], missed[-1]["request"], lines[-1]["seq"])
+        yield Site(
+            folder,
+            server.url,
+            stored["keys"][:32],
+            stored["request"],
+            missed[-1]["request"],
+            lines[-1]["seq"],
+            json.dumps(stored, separators=(",", ":")),
+        )
 
 
 CASES = [
@@ -99,11 +115,18 @@ CASES = [
     ("", 2, "tail --last -1"),
     ("replay", 0, "replay --verify"),
     ("", 2, "replay --instance nobody"),
+    ("project", 0, "project --verify --into {folder}/p.db"),
+    ("project", 1, "project --verify --into {folder}/other.db"),
+    ("", 2, "project --verify --into {folder}/none.db"),
+    ("", 2, "project --once --into {folder}/p.db"),
+    ("decode", 0, "decode {event}"),
+    ("", 2, "decode nothing"),
     ("what-if", 0, "what-if {folder}/log.jsonl --policy lru,arc"),
     ("", 2, "what-if {folder}/none.jsonl"),
     ("trace-stats", 0, "trace stats {folder}/made.jsonl"),
     ("", 2, "trace stats {folder}/none.jsonl"),
     ("trace-run", 0, "trace run {folder}/made.jsonl --block-tokens 64 --via memory --tiers g1=300,g2=600"),
+    ("trace-stats", 0, "trace make {folder}/new.jsonl --requests 2"),
     ("", 2, "trace run {folder}/made.jsonl --tiers nonsense"),
     ("fsck", 0, "fsck --folder {folder}"),
     ("", 2, "fsck"),
@@ -136,6 +159,21 @@ def test_exit_code_and_schema(site, schema, code, arguments):
     else:
         assert done.stdout == ""
         assert done.stderr.startswith("kvbm: ")
+
+
+def test_a_tier_is_told_with_what_is_in_its_memory(site):
+    told = [
+        json.loads(line)
+        for line in site.kvbm("tail", "--no-follow", "--json", "--last", "10000", "--tier", "g2").stdout.splitlines()
+    ]
+    (attached,) = [line["event"] for line in told if line["event"]["type"] == "Attached"]
+    names = {each["tier"]: each["name"] for each in attached["contents"]}
+    assert {line["event"].get("tier", "g2") for line in told} == {"g2"}
+    assert not [line for line in told if line["event"]["type"] in {"Matched", "Released"}]
+    (state,) = [json.loads(line) for line in site.kvbm("state", "--json").stdout.splitlines()]
+    assert state["contents"] == {tier: {"0": name} for tier, name in names.items()}
+    assert f"g2 has {names['g2']} (rank 0)" in site.kvbm("state").stdout.splitlines()
+    assert site.kvbm("tail", "--no-follow", "--tier", "g4").stdout == ""
 
 
 async def test_status_is_as_its_schema_says(kvbm, nats_url, instance):

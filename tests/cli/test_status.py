@@ -50,6 +50,16 @@ async def test_a_machine_gets_the_answer_as_it_is(kvbm, nats_url, instance):
     assert (path["started"], path["waiting"], path["refused"]) == (6, 0, {})
 
 
+@pytest.mark.parametrize("command", ["status", "tail", "state", "replay", "fsck --folder ."])
+def test_without_a_server_there_is_one_error_and_it_is_ours(kvbm, command):
+    done = kvbm(*command.split(), "--nats-url", "nats://127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (2, "")
+    what, why, hint = done.stderr.splitlines()
+    assert what == "kvbm: no NATS server answers at nats://127.0.0.1:1"
+    assert "Connect call failed" in why
+    assert hint.startswith("Try: ")
+
+
 def test_where_nobody_answers_it_says_what_to_do(kvbm, nats_url, instance):
     done = kvbm("status", "--nats-url", nats_url, "--instance", instance)
     assert (done.returncode, done.stdout) == (2, "")

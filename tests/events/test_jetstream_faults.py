@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 from collections.abc import AsyncIterator
 
@@ -95,6 +96,22 @@ async def test_a_server_killed_in_mid_publish_loses_and_doubles_nothing(
     await writer.close()
     assert writer.acked_n == n
     await check_whole(log, instance, 1, n)
+
+
+async def test_a_lost_server_is_told_and_one_that_never_was_is_the_error_alone(
+    nats_server: NatsServer, caplog: pytest.LogCaptureFixture
+):
+    nobody = "nats://127.0.0.1:1"
+    with pytest.raises(LogUnavailable, match=nobody):
+        await JetStreamLog.connect(nobody, Options(patience_s=0.2))
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
+    log = await JetStreamLog.connect(nats_server.url)
+    told = asyncio.Event()
+    caplog.handler.addFilter(lambda record: told.set() or record.levelno >= logging.WARNING)
+    nats_server.kill()
+    await asyncio.wait_for(told.wait(), 20)
+    await log.close()
+    assert caplog.records[0].getMessage().startswith("NATS: ")
 
 
 async def test_a_reader_goes_on_through_a_killed_server(log: JetStreamLog, nats_server: NatsServer, instance: str):

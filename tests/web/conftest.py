@@ -26,6 +26,8 @@ def projection(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def pages(projection: str) -> Iterator[TestClient]:
     """What a browser on this machine gets."""
-    options = WebOptions(projection=projection, source_words=("--projection", projection))
+    options = WebOptions(
+        projection=projection, source_words=("--projection", projection), log_words=("--nats-url", "nats://log:4222")
+    )
     with TestClient(make_app(options, asyncio.Event()), base_url=BASE, follow_redirects=False) as client:
         yield client

@@ -44,6 +44,7 @@ class Connection:
         self._is_up = asyncio.Event()
         self._watchers: set[Callable[[], None]] = set()
         self._last_error = ""
+        self._was_open = False
 
     @classmethod
     async def open(cls, url: str, options: Options) -> Connection:
@@ -141,6 +142,7 @@ class Connection:
             pending_size=PENDING_BYTES,
             user_credentials=self.options.credentials or None,
         )
+        self._was_open = True
         self._is_up.set()
 
     def _check_version(self) -> None:
@@ -156,7 +158,8 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
         if text != self._last_error:
-            _logger.warning("NATS: %s", text)
+            level = logging.WARNING if self._was_open else logging.INFO  # until then it is why `open` fails
+            _logger.log(level, "NATS: %s", text)
         self._last_error = text
 
     async def _on_lost(self) -> None:

@@ -13,8 +13,10 @@ from kvbm_nats.cli.text import printable
 
 BLOCKS_MAX = 1 << 16
 """The most slots that are listed: a damaged event may name any number of them in a few bytes."""
-_RUNS = ("source_slots", "slots")
-_DIGITS = {"keys": KEY_DIGITS, "missed": KEY_DIGITS, "checksums": 16}
+RUNS = ("source_slots", "slots")
+"""Fields that are expanded to slots."""
+DIGITS = {"keys": KEY_DIGITS, "missed": KEY_DIGITS, "checksums": 16}
+"""Fields that are expanded to words of so many hex digits."""
 _COLUMNS = {"source_slots": "from slot", "slots": "slot", "keys": "key", "checksums": "checksum"}
 _NO_FIELD_LINE = {"type", "epoch", "n", "at_us", "at", "existing", *_COLUMNS}
 _START = datetime(1970, 1, 1, tzinfo=UTC)
@@ -61,10 +63,10 @@ def _block_lines(event: AnyEvent) -> Iterator[str]:
 
 def _columns(event: AnyEvent) -> dict[str, list[int] | list[str]]:
     columns: dict[str, list[int] | list[str]] = {}
-    for name in _RUNS:
+    for name in RUNS:
         if hasattr(event, name):
             columns[name] = _slots(getattr(event, name))
-    for name, digits in _DIGITS.items():
+    for name, digits in DIGITS.items():
         if hasattr(event, name):
             packed: str = getattr(event, name)
             columns[name] = [packed[start : start + digits] for start in range(0, len(packed), digits)]

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from kvbm_events.schema import AnyEvent
 from kvbm_nats.check import Report as CheckReport
+from kvbm_nats.cli.expand import DIGITS, RUNS
 from kvbm_nats.cli.quarantine import Quarantine
 from kvbm_nats.doctor import Finding
 from kvbm_nats.explain.answers import (
@@ -27,6 +28,7 @@ from kvbm_nats.explain.answers import (
 )
 from kvbm_nats.fsck.report import Report as FsckReport
 from kvbm_nats.live import Sample
+from kvbm_nats.projection.verify import Verification
 from kvbm_nats.replay import Verdict
 from kvbm_nats.status import Status
 from kvbm_nats.traces import TraceStats
@@ -73,9 +75,11 @@ def schemas() -> dict[str, Schema]:
     return {
         "block-show": _schema(BlockLife | None),
         "check": _schema(CheckReport),
+        "decode": _expanded(),
         "diff": _schema(Difference),
         "doctor": _schema(Doctor),
         "fsck": _schema(FsckReport),
+        "project": _with_more(Verification, Verification, equal=bool),
         "quarantine": _schema(Quarantine),
         "replay": _with_more(Verdict, Verdict, equal=bool),
         "request-list": _schema(RecentRequests),
@@ -110,6 +114,18 @@ def _with_more(kind: Any, owner: type, **more: Any) -> Schema:  # noqa: ANN401 -
         schema["$defs"] |= own.pop("$defs", {})
         part["properties"][name] = own
     part["required"] = [*part.get("required", ()), *more]
+    return schema
+
+
+def _expanded() -> Schema:
+    """The schema of an event as `kvbm decode` writes it: runs and packed strings as lists, and the time as text beside it."""
+    schema = _schema(AnyEvent)
+    for name in (each["$ref"].rpartition("/")[2] for each in schema["anyOf"]):
+        fields = schema["$defs"][name]["properties"]
+        fields |= {each: msgspec.json.schema(list[int]) for each in RUNS if each in fields}
+        fields |= {each: msgspec.json.schema(list[str]) for each in DIGITS if each in fields}
+        fields["at"] = msgspec.json.schema(str)
+        schema["$defs"][name]["required"] = sorted(fields)
     return schema
 
 

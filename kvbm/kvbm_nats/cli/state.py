@@ -12,7 +12,7 @@ from kvbm_nats.explain.answers import InstanceState
 from kvbm_nats.explain.words import blocks
 
 NAMED_MAX = 20
-"""Requests and transfers that are named to people."""
+"""Requests, transfers and contents of a tier that are named to people."""
 
 
 def state(*, json: Json = False, source: MomentOptions | None = None) -> bool:
@@ -57,11 +57,17 @@ def _tell(state: InstanceState) -> None:
         ],
         text=("policy",),
     )
-    write_words(f"{blocks(len(state.requests), 'open request')}{_named(state.requests)}")
-    write_words(f"{blocks(len(state.transfers), 'open transfer')}{_named(state.transfers)}")
+    for tier, contents in state.contents.items():
+        write_words(f"{tier} has {_named([f'{name} (rank {rank})' for rank, name in contents.items()])}")
+    write_words(f"{blocks(len(state.requests), 'open request')}{_after_colon(state.requests)}")
+    write_words(f"{blocks(len(state.transfers), 'open transfer')}{_after_colon(state.transfers)}")
     write_words(f"digest {state.digest}")
+
+
+def _after_colon(names: list[str]) -> str:
+    return f": {_named(names)}" if names else ""
 
 
 def _named(names: list[str]) -> str:
     more = f" and {len(names) - NAMED_MAX:,} more" if len(names) > NAMED_MAX else ""
-    return f": {', '.join(names[:NAMED_MAX])}{more}" if names else ""
+    return f"{', '.join(names[:NAMED_MAX])}{more}"

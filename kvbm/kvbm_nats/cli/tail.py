@@ -12,9 +12,9 @@ from msgspec import Raw
 
 from kvbm_events.codec import decode
 from kvbm_events.log import Entry
-from kvbm_events.schema import TierName
+from kvbm_events.schema import AnyEvent, Attached, Opened, TierName
 from kvbm_events.schema.errors import InvalidCommand, InvalidEvent
-from kvbm_events.subjects import instance_of
+from kvbm_events.subjects import ALL_TIERS, instance_of, tier_of
 from kvbm_nats.cli.connect import connect_log
 from kvbm_nats.cli.moments import clock
 from kvbm_nats.cli.options import NatsOptions
@@ -52,19 +52,32 @@ class _Filter:
         self._tier, self._events, self._reason, self._request = tier, set(events), reason, request
 
     def __call__(self, entry: Entry) -> bool:
-        if self._tier and f".{self._tier}." not in entry.subject:
+        is_there = self._tier in {None, tier_of(entry.subject)}
+        if not is_there and tier_of(entry.subject) != ALL_TIERS:
             return False
-        if not (self._events or self._reason or self._request):
+        if is_there and not (self._events or self._reason or self._request):
             return True
         try:
             event = decode(entry.data)
         except InvalidEvent:
             return False
         return (
-            (not self._events or type(event).__name__ in self._events)
+            (is_there or self._tier in _described(event))
+            and (not self._events or type(event).__name__ in self._events)
             and (not self._reason or getattr(event, "reason", "") == self._reason)
             and (not self._request or getattr(event, "request", "") == self._request)
         )
+
+
+def _described(event: AnyEvent) -> set[TierName]:
+    """The tiers that an event of the whole instance says something of: what they are, or what is in them."""
+    match event:
+        case Opened():
+            return {each.tier for each in event.tiers}
+        case Attached():
+            return {each.tier for each in event.contents}
+        case _:
+            return set()
 
 
 def tail(
@@ -90,7 +103,7 @@ def tail(
         since: begin after this moment, in the forms of --at
         at: as of a log sequence, a time (2026-11-24T12:04:31, 12:04:31) or ago (-30s, -2h)
         follow: go on with what comes
-        tier: only events of this tier
+        tier: only events of this tier, and those that say what it is or has in it: Opened, Attached
         event: only events of this type; again for another
         reason: only evictions, releases and failures with this reason
         request: only events of this request, and evictions for it

@@ -57,11 +57,15 @@ def web(
             "no web page without its packages", why=str(error), hint="pip install 'kvbm-nats[web]'"
         ) from error
     log_to_stderr()
-    shown = ("--projection", _without_password(projection)) if projection else ("--nats-url", nats_url)
-    words = () if shown == ("--nats-url", DEFAULT_URL) else shown
-
+    log_words = () if nats_url == DEFAULT_URL else ("--nats-url", nats_url)
     options = WebOptions(
-        projection=projection or "", source_words=words, host=host, port=port, token=token, allowed_hosts=allow_host
+        projection=projection or "",
+        source_words=("--projection", _without_password(projection)) if projection else log_words,
+        log_words=log_words,
+        host=host,
+        port=port,
+        token=token,
+        allowed_hosts=allow_host,
     )
     options.check()
     asyncio.run(_serve(WebServer, options, nats_url))

@@ -283,6 +283,7 @@ class InstanceState(Struct, frozen=True, kw_only=True):
     """An instance as of a moment.
 
     :ivar n: of the last event in `epoch`
+    :ivar contents: by tier and rank, the name of what is in its memory, for those that told it
     :ivar digest: of the whole state: equal ones mean equal states
     """
 
@@ -292,6 +293,7 @@ class InstanceState(Struct, frozen=True, kw_only=True):
     epoch: int
     n: int
     tiers: dict[TierName, Slots]
+    contents: dict[TierName, dict[int, str]]
     requests: list[str]
     transfers: list[str]
     digest: str

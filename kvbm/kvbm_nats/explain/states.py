@@ -30,6 +30,7 @@ def instance_state(instance: str, state: State, until: int) -> InstanceState:
         epoch=contents.epoch,
         n=contents.n,
         tiers=contents.slots,
+        contents={tier.name: dict(sorted(tier.contents.items())) for tier in state.tiers.values() if tier.contents},
         requests=contents.requests,
         transfers=contents.transfers,
         digest=contents.digest,

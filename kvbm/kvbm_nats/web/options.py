@@ -18,10 +18,12 @@ class WebOptions(Struct, frozen=True, kw_only=True):
 
     :ivar projection: URL of the projection that is read
     :ivar source_words: how commands that are shown name what is read, as `--projection …`
+    :ivar log_words: the same for those that read the log itself, as `--nats-url …`
     """
 
     projection: str
     source_words: tuple[str, ...] = ()
+    log_words: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = PORT
     token: str = ""

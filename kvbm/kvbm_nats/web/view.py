@@ -54,8 +54,13 @@ class Ask(Struct, frozen=True, kw_only=True):
         """The sequence of a moment as `--at` takes it; the last one where the text is empty."""
         return await seq_of(self.projection, text or None)
 
-    def command(self, *words: object, name: str = "", with_at: bool = True, **choices: object) -> str:
-        """A command line of `kvbm` about this instance, source and moment; `name` is an argument that may look like an option."""
+    def command(
+        self, *words: object, name: str = "", with_at: bool = True, of_log: bool = False, **choices: object
+    ) -> str:
+        """A command line of `kvbm` about this instance, source and moment; `name` is an argument that may look like an option.
+
+        With `of_log` it is of a command that reads the log, where others read a projection.
+        """
         line = ["kvbm", *map(str, words)]
         if name and not name.startswith("-"):
             line.append(name)
@@ -64,7 +69,7 @@ class Ask(Struct, frozen=True, kw_only=True):
                 line += [f"--{option.replace('_', '-')}", str(value)]
         line += ["--instance", self.instance] if self.instance else []
         line += ["--at", self.at] if self.at and with_at else []
-        line += self.options.source_words
+        line += self.options.log_words if of_log else self.options.source_words
         return command_line([*line, "--", name] if name.startswith("-") else line)
 
 

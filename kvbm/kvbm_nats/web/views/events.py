@@ -67,7 +67,7 @@ async def _answer(ask: Ask) -> list[Line]:
 
 
 async def _commands(ask: Ask, _answer: list[Line]) -> list[str]:
-    return [ask.command("tail", last=_limit(ask))]
+    return [ask.command("tail", of_log=True, last=_limit(ask))]
 
 
 async def _context(ask: Ask, _answer: list[Line]) -> dict[str, object]:
