@@ -15,7 +15,8 @@ from support.service import KVBM
 pytest.importorskip("datasette", reason="DATASETTE IS NOT TESTED: pip install datasette")
 ROOT = Path(__file__).resolve().parents[2]
 METADATA = ROOT / "deploy" / "datasette" / "metadata.yaml"
-QUERIES = yaml.safe_load(METADATA.read_text())["databases"]["projection"]["queries"]
+DESCRIBED = yaml.safe_load(METADATA.read_text())["databases"]["projection"]
+QUERIES = DESCRIBED["queries"]
 PAGE = (ROOT / "docs" / "datasette.md").read_text()
 ANSWER_ALL = """
 import asyncio, json, sys
@@ -63,6 +64,14 @@ def test_every_table_answers(get):
     for table, (status, answer) in zip(metadata.tables.values(), answers, strict=True):
         assert status == 200, table.name
         assert set(answer["columns"]) - {"rowid"} == set(table.columns.keys())
+
+
+def test_every_table_is_described_by_columns_that_it_has():
+    assert set(DESCRIBED["tables"]) == {table.name for table in metadata.tables.values()}
+    for table in metadata.tables.values():
+        told = DESCRIBED["tables"][table.name]
+        assert told["description"]
+        assert set(told.get("columns", ())) <= set(table.columns.keys()), table.name
 
 
 def test_every_canned_query_gives_rows(get):
