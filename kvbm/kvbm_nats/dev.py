@@ -20,6 +20,7 @@ from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.jetstream import Options as LogOptions
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.dev_web import is_installed, serve_page
+from kvbm_nats.explain.words import blocks, found_in_words
 from kvbm_nats.metrics import Families, MetricsPlace, exposed_on_loop
 from kvbm_nats.metrics.projector import tell_projector
 from kvbm_nats.metrics.worker import tell_meter
@@ -166,8 +167,8 @@ class Dev:
 
 
 def _traffic_line(report: Report) -> str:
-    tiers = ", ".join(f"{blocks:,} in {tier}" for tier, blocks in sorted(report.found.items())) or "none yet"
-    return f"demo traffic: {report.requests:,} requests asked for {report.asked:,} blocks; found {tiers}"
+    found = found_in_words(dict(sorted(report.found.items())))
+    return f"demo traffic: {blocks(report.requests, 'request')} asked for {blocks(report.asked)}; found {found}"
 
 
 def _moved_line(mover: Meter) -> str:

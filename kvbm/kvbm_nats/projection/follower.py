@@ -26,7 +26,7 @@ WRITE_EVENTS = 1024
 """Entries of one transaction, at most."""
 ASK_EVERY_S = 1.0
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 class Follower:
@@ -120,7 +120,7 @@ class Follower:
     async def _publish(self) -> None:
         if self._store.position.seq >= self._publish_at and not self._store.is_published:
             await self._store.publish()
-            logger.info("projection: the new one is complete and takes over", seq=self._store.position.seq)
+            _logger.info("projection: the new one is complete and takes over", seq=self._store.position.seq)
 
     async def _ask_head(self) -> None:
         self.last_seq = await self._log.last_seq()

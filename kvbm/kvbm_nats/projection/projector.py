@@ -19,7 +19,7 @@ from kvbm_nats.projection.follower import Follower
 from kvbm_nats.projection.meter import Meter, ProjectorStatus
 from kvbm_nats.projection.start import begin, resume
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 class Projector:
@@ -101,7 +101,7 @@ class Projector:
             await store.close()
         if reason:
             self._rebuilds, self._reason = self._rebuilds + 1, str(reason)
-            logger.warning("projection: it is made again from the log", why=str(reason))
+            _logger.warning("projection: it is made again from the log", why=str(reason))
         store = await self._backend.create()
         try:
             has_hole = reason is not None and isinstance(reason.__cause__, LogGap)

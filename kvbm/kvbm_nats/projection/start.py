@@ -24,7 +24,7 @@ from kvbm_statemachine import State, digest_of, from_bytes
 WRITE_BYTES = 8 << 20
 """Bodies of events that one transaction writes, about."""
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 async def prove(log: Log, position: Position) -> None:
@@ -70,7 +70,7 @@ async def _state_of(log: Log, row: InstanceRow, until: int) -> State:
     except LogGap as gap:
         raise RebuildNeeded(f"the log cannot tell the state of {row.name} at {until} any more ({gap.what})") from gap
     for note in recovered.notes:
-        logger.warning("projection: a snapshot was passed over", instance=row.name, why=note)
+        _logger.warning("projection: a snapshot was passed over", instance=row.name, why=note)
     state = recovered.state
     if (state.epoch, state.n) != (row.epoch, row.n):
         raise RebuildNeeded(
@@ -107,7 +107,7 @@ async def _catch_up(log: Log, store: Store, fold: Fold, name: str, until: int) -
     changes, after = Changes(), 0
     if not await _can_read(log, name, 0):
         snapshot, state = await _oldest_snapshot(log, name)
-        logger.warning("projection: an instance begins with a snapshot", instance=name, seq=snapshot.seq)
+        _logger.warning("projection: an instance begins with a snapshot", instance=name, seq=snapshot.seq)
         fold.seed(name, state, snapshot.seq, snapshot.at_us, changes)
         after = snapshot.seq
     async with reading(log.read(name, after=after, until=until)) as batches:
