@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,7 @@ def test_a_fit_machine_with_a_server_that_syncs_is_told_so(nats_server, tmp_path
     found = {each["name"]: each for each in answer["findings"]}
     assert found.keys() >= {"cuda", "cpu kernel", "nixl", "jetstream", "log", "disk", "shared memory", "clock"}
     assert found["jetstream"]["state"] == found["log"]["state"] == "ok"
+    assert re.match(r"nats-server \d+\.\d+\.\d+, ", found["jetstream"]["what"])
     assert ran.returncode == (0 if answer["state"] in {"ok", "note"} else 1)
     assert all(each["hint"] for each in found.values() if each["state"] != "ok")
 

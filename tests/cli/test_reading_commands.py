@@ -176,6 +176,11 @@ def test_a_tier_is_told_with_what_is_in_its_memory(site):
     assert site.kvbm("tail", "--no-follow", "--tier", "g4").stdout == ""
 
 
+def test_a_file_that_is_not_there_is_named(site):
+    told = site.kvbm("diff", "{folder}/none.db", "{folder}/p.db").stderr
+    assert told.splitlines()[-1].endswith(f"{site.folder}/p.db is one, {site.folder}/none.db is not")
+
+
 async def test_status_is_as_its_schema_says(kvbm, nats_url, instance):
     service = await ServiceProcess(nats_url, instance).start()
     try:

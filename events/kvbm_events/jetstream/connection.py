@@ -76,6 +76,12 @@ class Connection:
         """Whether a server is there right now, as far as this side knows."""
         return self._is_up.is_set() and self.nc.is_connected
 
+    @property
+    def server_version(self) -> tuple[int, int, int]:
+        """That of the server to which it is connected."""
+        version = self.nc.connected_server_version
+        return version.major, version.minor, version.patch
+
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call `changed` whenever the connection is lost, found or closed, until the returned function is called."""
         self._watchers.add(changed)
@@ -146,12 +152,10 @@ class Connection:
         self._is_up.set()
 
     def _check_version(self) -> None:
-        text = self.nc.connected_server_version
-        version = (text.major, text.minor, text.patch)
-        if version < OLDEST_SERVER:
+        if self.server_version < OLDEST_SERVER:
             raise LogUnavailable(
-                f"the NATS server is version {'.'.join(map(str, version))}",
-                why=f"the log needs {'.'.join(map(str, OLDEST_SERVER))}: older ones do not fence a superseded owner",
+                f"the NATS server is version {dotted(self.server_version)}",
+                why=f"the log needs {dotted(OLDEST_SERVER)}: older ones do not fence a superseded owner",
                 hint="upgrade nats-server",
             )
 
@@ -175,6 +179,11 @@ class Connection:
     def _tell(self) -> None:
         for changed in list(self._watchers):
             changed()
+
+
+def dotted(version: tuple[int, int, int]) -> str:
+    """A version as people write it."""
+    return ".".join(map(str, version))
 
 
 def _without_password(url: str) -> str:

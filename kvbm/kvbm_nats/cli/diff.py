@@ -34,10 +34,14 @@ def diff(a: Side, b: Side, /, *, json: Json = False, source: SourceOptions | Non
         source: what is read, where moments are compared
     """
     options = source or SourceOptions()
-    kinds = {_is_projection(side) for side in (a, b)}
-    if len(kinds) == 2:  # noqa: PLR2004 - one of each
-        raise InvalidCommand(f"{a} and {b} cannot be compared", why="one is a moment, the other a projection")
-    found = asyncio.run(_of_projections(a, b, options.instance) if True in kinds else _of_moments(options, a, b))
+    projections = [side for side in (a, b) if _is_projection(side)]
+    if len(projections) == 1:
+        raise InvalidCommand(
+            f"{a} and {b} cannot be compared",
+            why="one is a moment, the other a projection",
+            hint=f"a projection is a URL or a file that is there: {projections[0]} is one, {b if projections == [a] else a} is not",
+        )
+    found = asyncio.run(_of_projections(a, b, options.instance) if projections else _of_moments(options, a, b))
     for each in found:
         if json:
             write_json(each)

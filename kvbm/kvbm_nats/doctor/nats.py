@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from kvbm_events.jetstream import Options
 from kvbm_events.jetstream.api import Answer, Api, StreamInfo
-from kvbm_events.jetstream.connection import Connection
+from kvbm_events.jetstream.connection import Connection, dotted
 from kvbm_events.jetstream.options import STREAM
 from kvbm_events.jetstream.stream import SYNC_UNKNOWN, describe, is_sync_always
 from kvbm_nats.doctor.finding import Finding, State
@@ -69,7 +69,7 @@ def _server(connection: Connection, account: _Account, rounds_ms: list[float]) -
     room = f", {account.storage / 2**30:.1f} of {limit / 2**30:.1f} GiB used" if limit > 0 else ""
     payload = connection.nc.max_payload
     what = (
-        f"nats-server {connection.nc.connected_server_version}, {took_ms:.1f} ms an answer, "
+        f"nats-server {dotted(connection.server_version)}, {took_ms:.1f} ms an answer, "
         f"max_payload {payload / 2**20:g} MiB{room}"
     )
     if payload < PAYLOAD_MIN_BYTES:
