@@ -44,11 +44,11 @@ class Driver:
     """
 
     def __init__(self, index: int = 0, *, cache: Cache | None = None) -> None:
-        """Take a device and load the kernel, compiled if no earlier process has.
+        """Take a device and load the kernels, compiled if no earlier process has.
 
         Raises:
             CudaUnavailable: CUDA is off, or there is no such device.
-            CompilationFailed: NVRTC does not take the kernel.
+            CompilationFailed: NVRTC does not take them.
             CudaFailed: the driver refuses.
         """
         state = detect_cuda()
@@ -65,15 +65,15 @@ class Driver:
         self.multiprocessors: int = self._call("cuDeviceGetAttribute", attribute, self._device)
         self.uuid: str = bytes(self._call("cuDeviceGetUuid", self._device).bytes).hex()
         self._module = self._ask("cuModuleLoadData", nvrtc.cubin_for(self.architecture, cache=cache))
-        self._kernel = self._ask("cuModuleGetFunction", self._module, nvrtc.KERNEL.encode())
+        self._kernels = {name: self._ask("cuModuleGetFunction", self._module, name.encode()) for name in nvrtc.KERNELS}
         self._batch = self._find_batch()
         self._in_order = self._attributes("CU_MEMCPY_SRC_ACCESS_ORDER_STREAM")
         self._at_once = self._attributes("CU_MEMCPY_SRC_ACCESS_ORDER_ANY")
 
-    def registers(self) -> int:
-        """That a thread of the kernel takes."""
+    def registers(self, kernel: str) -> int:
+        """That a thread of a kernel takes."""
         attribute = self._api.CUfunction_attribute.CU_FUNC_ATTRIBUTE_NUM_REGS
-        return int(self._ask("cuFuncGetAttribute", attribute, self._kernel))
+        return int(self._ask("cuFuncGetAttribute", attribute, self._kernels[kernel]))
 
     def allocate(self, size: int) -> int:
         """Device memory."""
@@ -189,10 +189,12 @@ class Driver:
         if code:
             raise CudaFailed("cuMemcpyBatchAsync", self._api.CUresult(code).name)
 
-    def launch(self, grid: int, threads: int, arguments: Sequence[Any], stream: int) -> None:
-        """Start the kernel. Its arguments are ctypes objects, which the driver copies."""
+    def launch(self, kernel: str, grid: int, threads: int, arguments: Sequence[Any], stream: int) -> None:
+        """Start one of `nvrtc.KERNELS`. Its arguments are ctypes objects, which the driver copies."""
         pointers = (ctypes.c_void_p * len(arguments))(*map(ctypes.addressof, arguments))
-        self._ask("cuLaunchKernel", self._kernel, grid, 1, 1, threads, 1, 1, 0, stream, ctypes.addressof(pointers), 0)
+        self._ask(
+            "cuLaunchKernel", self._kernels[kernel], grid, 1, 1, threads, 1, 1, 0, stream, ctypes.addressof(pointers), 0
+        )
 
     def close(self) -> None:
         """Let go of the device. What was allocated, pinned and made here must have been given back."""

@@ -42,7 +42,7 @@ class HostKernel(Protocol):
 
 
 class CpuKernel:
-    """`block_copy.cuh`, compiled by a C++ compiler. Other threads run meanwhile."""
+    """`cuda/block_copy.cuh`, compiled by a C++ compiler. Other threads run meanwhile."""
 
     def __init__(self, library: Path) -> None:
         """Load it.
@@ -130,8 +130,8 @@ def host_kernel() -> HostKernel:
 
 def _compile(compiler: str, flags: Sequence[str]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="kvbm-kernels-") as folder:
-        target = Path(folder) / "block_copy.so"
-        command = [compiler, *flags, "-o", str(target), str(SOURCES / "block_copy_cpu.cpp")]
+        target = Path(folder) / "kernels.so"
+        command = [compiler, *flags, "-o", str(target), str(SOURCES / "kernels_cpu.cpp")]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)  # noqa: S603 - the user's own compiler
         except subprocess.CalledProcessError as error:

@@ -1,4 +1,4 @@
-"""`block_copy.cuh` compiled for a GPU by NVRTC, which needs no driver, no GPU and no CUDA toolkit.
+"""The kernels (`cuda/kernels.cuh`) compiled for a GPU by NVRTC, which needs no driver, no GPU and no CUDA toolkit.
 
 It makes machine code (a cubin) of one architecture, and not PTX: PTX of a newer NVRTC is refused by older drivers.
 """
@@ -16,21 +16,31 @@ from kvbm_kernels.host import SOURCES
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "sm_120")
 """What the tests compile for: A100, H100 and H200, B200, RTX Blackwell. Others are compiled for as they are met."""
-KERNEL = "copy_blocks"
+KERNELS = ("copy_blocks", "hash_blocks")
 _OPTIONS = ("--std=c++17", "-default-device", "--ptxas-options=-v")
+_SOURCE = "kernels.cuh"
+_DEMAND = re.compile(
+    r"entry function '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers", re.DOTALL
+)
 _INSTALL = "pip install 'kvbm-nats[cuda]'"
 
 
-class Compiled(NamedTuple):
-    """A cubin, and what a thread of its kernel takes.
+class Demand(NamedTuple):
+    """What a thread of a kernel takes.
 
     :ivar registers: 32 bits each
     :ivar spilled_bytes: of registers that did not fit, stored and loaded
     """
 
-    cubin: bytes
     registers: int
     spilled_bytes: int
+
+
+class Compiled(NamedTuple):
+    """A cubin, and what each of its kernels takes."""
+
+    cubin: bytes
+    demands: dict[str, Demand]
 
 
 def version() -> tuple[int, int]:
@@ -65,14 +75,15 @@ def cubin_for(architecture: str, *, cache: Cache | None = None) -> bytes:
         CompilerUnavailable: NVRTC is not installed.
         CompilationFailed: it does not take the source.
     """
-    key = key_of(_source(), architecture, version(), *_OPTIONS)
+    key = key_of(_source(), *_headers().values(), architecture, version(), *_OPTIONS)
     return (cache or Cache()).path(key, "cubin", lambda: compile_for(architecture).cubin).read_bytes()
 
 
 def compile_for(architecture: str) -> Compiled:
     """Compile. Raises as `cubin_for`."""
-    nvrtc = _nvrtc()
-    program = _ask(nvrtc.nvrtcCreateProgram, _source(), b"block_copy.cuh", 0, [], [])
+    nvrtc, headers = _nvrtc(), _headers()
+    contents, names = [*headers.values()], [name.encode() for name in headers]
+    program = _ask(nvrtc.nvrtcCreateProgram, _source(), _SOURCE.encode(), len(headers), contents, names)
     try:
         options = [f"--gpu-architecture={architecture}".encode(), *(option.encode() for option in _OPTIONS)]
         (result,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
@@ -82,13 +93,17 @@ def compile_for(architecture: str) -> Compiled:
         cubin = _text(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program)
     finally:
         nvrtc.nvrtcDestroyProgram(program)
-    registers = re.search(r"Used (\d+) registers", log)
-    spilled = sum(map(int, re.findall(r"(\d+) bytes spill", log)))
-    return Compiled(cubin, int(registers[1]) if registers else 0, spilled)
+    demands = {name: Demand(int(used), int(out) + int(back)) for name, out, back, used in _DEMAND.findall(log)}
+    return Compiled(cubin, demands)
 
 
 def _source() -> bytes:
-    return (SOURCES / "block_copy.cuh").read_bytes()
+    return (SOURCES / _SOURCE).read_bytes()
+
+
+def _headers() -> dict[str, bytes]:
+    """What it includes, by name."""
+    return {path.name: path.read_bytes() for path in sorted(SOURCES.glob("*.cuh")) if path.name != _SOURCE}
 
 
 @cache

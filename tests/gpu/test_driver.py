@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kvbm_kernels import nvrtc
 from kvbm_kernels.driver import Driver
 from kvbm_kernels.errors import CudaFailed, CudaUnavailable
 from kvbm_tiers.memory import address_of
@@ -20,7 +21,9 @@ def test_the_device_is_described(driver):
     assert driver.architecture.startswith("sm_")
     assert driver.multiprocessors >= 1
     assert len(driver.uuid) == 32
-    assert 16 <= driver.registers() <= 64
+    assert {kernel: 16 <= driver.registers(kernel) <= 128 for kernel in nvrtc.KERNELS} == dict.fromkeys(
+        nvrtc.KERNELS, True
+    )
 
 
 def test_a_device_that_is_not_there_is_refused(driver):  # noqa: ARG001 - there is one, but not so many

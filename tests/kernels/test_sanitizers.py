@@ -12,7 +12,7 @@ from kvbm_kernels.host import FLAGS, compile_for_cpu, find_compiler
 from support.kernels import SANITIZE_ENV, SANITIZERS
 
 TESTS = Path(__file__).parents[1]
-WATCHED = ["kernels/test_block_copy.py", "tiers/test_geometry.py"]
+WATCHED = ["kernels/test_block_copy.py", "kernels/test_block_hash.py", "tiers/test_geometry.py"]
 
 
 def runtime(name):

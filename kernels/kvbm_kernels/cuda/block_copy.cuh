@@ -6,17 +6,8 @@
 // paged or contiguous, NHD or HND, K and V or one latent, several groups, and the change of order of a universal block.
 //
 // Any grid, any number of threads, any sizes, any alignment. Nothing is shared between threads, and none waits for another.
-#ifdef KVBM_CPU
-#include "cpu_shim.h"
-#else
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-typedef uint4 u128;
-#define UNROLLED _Pragma("unroll")
-#define ROLLED _Pragma("unroll 1")
-#endif
+#pragma once
+#include "words.cuh"
 
 constexpr u32 BLOCKS_MAX = 256;  // a launch: they travel as an argument (4 KiB at most), and no table must be uploaded
 constexpr u32 THREADS_MAX = 512;
@@ -31,34 +22,6 @@ struct Blocks {
     u64 packed[BLOCKS_MAX];
     u32 slots[BLOCKS_MAX];
 };
-
-template <typename V>
-__device__ __forceinline__ V load(u64 from) {
-    return *reinterpret_cast<const V*>(from);
-}
-
-template <typename V>
-__device__ __forceinline__ void store(u64 to, V value) {
-    *reinterpret_cast<V*>(to) = value;
-}
-
-#ifndef KVBM_CPU
-// Every byte is touched once: the engine's own data should stay in the first-level cache.
-template <>
-__device__ __forceinline__ u128 load<u128>(u64 from) {
-    u128 v;
-    asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3},[%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "l"(from));
-    return v;
-}
-
-template <>
-__device__ __forceinline__ void store<u128>(u64 to, u128 v) {
-    asm volatile("st.global.L1::no_allocate.v4.u32 [%0],{%1,%2,%3,%4};" ::"l"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
-                 : "memory");
-}
-#endif
 
 // Where a thread is in a box of `steps` a row. The jump from one of its steps to the next is the same all the way, so
 // that it costs one division a box, and none a step.

@@ -1,4 +1,4 @@
-// What block_copy.cuh needs of CUDA, in plain C++. Good for kernels without shared memory, barriers and warp operations.
+// What the kernels need of CUDA, in plain C++. Good for kernels without shared memory, barriers and warp operations.
 #pragma once
 #include <cstdint>
 

@@ -23,7 +23,7 @@
 #include <vector>
 
 #define KVBM_CPU
-#include "block_copy.cuh"
+#include "kernels.cuh"
 
 typedef int Result;
 typedef unsigned long long Address;
@@ -127,8 +127,12 @@ Result cuDevicePrimaryCtxRelease_v2(int) { return 0; }
 Result cuCtxSetCurrent(void* now) { context = now; return 0; }
 Result cuCtxGetStreamPriorityRange(int* least, int* greatest) { *least = 0; *greatest = -5; return 0; }
 Result cuModuleLoadData(void** module, const void* image) { NEEDS_CONTEXT; *module = (void*)0x20; return memcmp(image, "\x7f" "ELF", 4) ? INVALID_VALUE : 0; }
+static void *const COPY = (void*)0x30, *const HASH = (void*)0x31;
 Result cuModuleUnload(void*) { return 0; }
-Result cuModuleGetFunction(void** function, void*, const char* name) { *function = (void*)0x30; return strcmp(name, "copy_blocks") ? NOT_FOUND : 0; }
+Result cuModuleGetFunction(void** function, void*, const char* name) {
+    *function = !strcmp(name, "copy_blocks") ? COPY : !strcmp(name, "hash_blocks") ? HASH : nullptr;
+    return *function ? 0 : NOT_FOUND;
+}
 Result cuFuncGetAttribute(int* value, int, void*) { *value = 46; return 0; }
 
 static Result map_memory(Address* out, const char* name, size_t size, bool is_new) {
@@ -281,9 +285,13 @@ Result cuMemcpyBatchAsync_v2(Address* to, Address* from, size_t* sizes, size_t c
     }
     return 0;
 }
-Result cuLaunchKernel(void*, unsigned grid, unsigned, unsigned, unsigned threads, unsigned, unsigned, unsigned, Stream* stream,
-                      void** arguments, void**) {
-    NEEDS_CONTEXT;
+static void run_grid(unsigned grid, unsigned threads, const std::function<void()>& kernel) {
+    gridDim.x = grid;
+    blockDim.x = threads;
+    for (blockIdx.x = 0; blockIdx.x < grid; blockIdx.x++)
+        for (threadIdx.x = 0; threadIdx.x < threads; threadIdx.x++) kernel();
+}
+static void launch_copy(unsigned grid, unsigned threads, Stream* stream, void** arguments) {
     const Box* boxes = *(const Box**)arguments[0];
     u32 box_count = *(u32*)arguments[1], block_count = *(u32*)arguments[3], to_pool = *(u32*)arguments[4];
     Blocks blocks = *(Blocks*)arguments[2];
@@ -295,11 +303,26 @@ Result cuLaunchKernel(void*, unsigned grid, unsigned, unsigned, unsigned threads
                 is_legal = is_device(pool) && reaches(pool, boxes[i].row_bytes) && reaches(blocks.packed[b] + boxes[i].place, boxes[i].row_bytes);
             }
         if (!is_legal) { sticky = ILLEGAL_ADDRESS; return; }
-        gridDim.x = grid;
-        blockDim.x = threads;
-        for (blockIdx.x = 0; blockIdx.x < grid; blockIdx.x++)
-            for (threadIdx.x = 0; threadIdx.x < threads; threadIdx.x++) copy_blocks(boxes, box_count, blocks, block_count, to_pool);
+        run_grid(grid, threads, [&] { copy_blocks(boxes, box_count, blocks, block_count, to_pool); });
     });
+}
+static void launch_hash(unsigned grid, unsigned threads, Stream* stream, void** arguments) {
+    Hashed hashed = *(Hashed*)arguments[0];
+    u32 block_count = *(u32*)arguments[1];
+    u64 size = *(u64*)arguments[2];
+    u64* sums = *(u64**)arguments[3];
+    stream->push([=] {
+        bool is_legal = threads <= HASH_THREADS_MAX && is_device((Address)sums) && reaches((Address)sums, block_count * STRIPE_BYTES);
+        for (u32 b = 0; is_legal && b < block_count; b++) is_legal = reaches(hashed.blocks[b], size);
+        if (!is_legal) { sticky = ILLEGAL_ADDRESS; return; }
+        run_grid(grid, threads, [&] { hash_blocks(hashed, block_count, size, sums); });
+    });
+}
+Result cuLaunchKernel(void* function, unsigned grid, unsigned, unsigned, unsigned threads, unsigned, unsigned, unsigned, Stream* stream,
+                      void** arguments, void**) {
+    NEEDS_CONTEXT;
+    if (function != COPY && function != HASH) return INVALID_HANDLE;
+    (function == COPY ? launch_copy : launch_hash)(grid, threads, stream, arguments);
     return 0;
 }
 

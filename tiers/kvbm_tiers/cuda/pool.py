@@ -59,7 +59,7 @@ class DevicePool:
                 ctypes.c_uint32(count),
                 ctypes.c_uint32(to_pool),
             ]
-            self.driver.launch(min(self.ctas, count * len(self._table)), THREADS, arguments, stream)
+            self.driver.launch("copy_blocks", min(self.ctas, count * len(self._table)), THREADS, arguments, stream)
 
     def close(self) -> None:
         """Give the boxes' memory back."""
