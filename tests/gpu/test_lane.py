@@ -8,6 +8,7 @@ from random import Random
 from typing import get_args
 
 import pytest
+import structlog.testing
 
 from kvbm_kernels.errors import CudaFailed
 from kvbm_tiers.cpu_device import CpuDevice
@@ -178,10 +179,15 @@ def test_calibration_finds_a_way_for_each_direction_and_leaves_nothing(driver, f
     assert set(ways) <= set(WAYS) - ({"copies"} if name == "universal" else set())
 
 
-def test_the_way_that_is_fastest_by_the_clock_is_taken(driver):
+def test_the_way_that_is_fastest_by_the_clock_is_taken_and_logged_with_the_rate_of_each(driver):
     paces = [3.0] * 5 + [1.0] * 5 + [2.0] * 5  # copies, staged, mapped
     times = iter([t for _ in range(2) for pace in paces for t in (0.0, pace)])
-    assert calibrate(driver, LAYOUTS["tiny"], now_s=lambda: next(times)) == ("staged", "staged")
+    with structlog.testing.capture_logs() as logs:
+        assert calibrate(driver, LAYOUTS["tiny"], now_s=lambda: next(times)) == ("staged", "staged")
+    (line,) = logs
+    assert (line["down"], line["up"], line["device"]) == ("staged", "staged", driver.name)
+    for rates in (line["down_gb_per_s"], line["up_gb_per_s"]):
+        assert set(rates) == set(WAYS)
 
 
 def test_a_kernel_on_host_memory_must_be_faster_by_a_tenth():

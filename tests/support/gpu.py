@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from kvbm_kernels.detect import detect_cuda
 from kvbm_kernels.driver import Driver
+from kvbm_tiers.cuda import GDS, Plugin, gds_flaw
 from support.fake_cuda import FakeCuda, load
 
 
@@ -32,3 +34,19 @@ def fake_cuda() -> FakeCuda:
     if found is None:
         pytest.skip("tested over the fake driver only: a fault is injected")
     return found
+
+
+STAND_IN = Plugin("POSIX", "DRAM", {"use_aio": "true"})
+"""What takes the place of GPUDirect Storage where a device's memory is host memory."""
+
+
+def gds_plugin(kind: str, folder: Path) -> Plugin:
+    """The plug-in of a kind of mover, `gds posix` or `gds vram`; the test is skipped where it is the other one's turn."""
+    if "posix" in kind:
+        fake_cuda()
+        return STAND_IN
+    if load():
+        pytest.skip("tested with a real GPU only: the POSIX plug-in stands in for GDS over the fake driver")
+    if flaw := gds_flaw(folder):
+        pytest.skip(f"NOT TESTED: GPUDirect Storage; {flaw}")
+    return GDS

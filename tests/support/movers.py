@@ -14,7 +14,7 @@ import pytest
 from kvbm_events.schema import TIERS, TierName
 from kvbm_tiers import OBJECT_TIER, Job, MemoryMover, Mover, NixlObjectMover, Report
 from kvbm_tiers.cpu_device import CpuDevice
-from kvbm_tiers.cuda import CudaDevice, CudaMover, Way, Ways
+from kvbm_tiers.cuda import CudaDevice, CudaMover, NixlDeviceMover, Way, Ways
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.job_book import wall_clock_us
@@ -28,8 +28,8 @@ from kvbm_tiers.remote import NixlUcxMover
 from kvbm_tiers.routed_mover import open_mover
 from kvbm_tiers.store import Store
 from kvbm_tiers.thread_mover import ThreadMover
-from support.gpu import gpu_driver
-from support.nixl import marked
+from support.gpu import gds_plugin, gpu_driver
+from support.nixl import by_nixl, marked
 from support.object_servers import FakeS3, ObjectServers
 
 CAPACITY = 64
@@ -64,6 +64,10 @@ KINDS: dict[str, tuple[TierName, TierName]] = {
     "cuda staged g2-g1": ("g2", "g1"),
     "cuda mapped g1-g2": ("g1", "g2"),
     "cuda mapped g2-g1": ("g2", "g1"),
+    "gds posix g1-g3": ("g1", "g3"),
+    "gds posix g3-g1": ("g3", "g1"),
+    "gds vram g1-g3": ("g1", "g3"),
+    "gds vram g3-g1": ("g3", "g1"),
     "obstore s3 g1-g4": ("g1", "g4"),
     "obstore s3 g2-g4": ("g2", "g4"),
     "obstore s3 g4-g2": ("g4", "g2"),
@@ -80,7 +84,9 @@ KINDS: dict[str, tuple[TierName, TierName]] = {
     "nixl az g4-g2": ("g4", "g2"),
 }
 PARAMS = [
-    pytest.param(kind, marks=pytest.mark.gpu) if kind.startswith("cuda") else param
+    pytest.param(kind, marks=[pytest.mark.gpu, *([pytest.mark.nixl] if by_nixl(kind) else [])])
+    if kind.startswith(("cuda", "gds"))
+    else param
     for kind, param in zip(KINDS, marked(KINDS), strict=True)
 ]
 """The kinds as parameters of tests."""
@@ -140,12 +146,15 @@ class Rig:
     def _open(self, folder: Path) -> Mover:
         if self.kind.startswith("memory"):
             return MemoryMover({"g1": self.capacity, "g2": self.capacity}, block_bytes=self.layout.block_bytes)
-        driver = gpu_driver() if self.kind.startswith("cuda") else None
+        driver = gpu_driver() if self.kind.startswith(("cuda", "gds")) else None
+        plugin = gds_plugin(self.kind, folder) if self.kind.startswith("gds") else None
         self.stores = open_stores(folder, self.layout, self.capacity)
         if driver:
-            for tier in ("g1", "g3"):
+            for tier in ("g1", "g2" if plugin else "g3"):
                 self.stores.pop(tier).close()
             self.stores["g1"] = CudaDevice(driver, self.layout, self.capacity)
+            if plugin:
+                return NixlDeviceMover(self.stores, plugin=plugin, now_us=self.clock)
             way: Way = next(way for way in get_args(Way) if way in self.kind)
             return CudaMover(self.stores, ways=Ways(way, way), now_us=self.clock)
         try:

@@ -15,8 +15,8 @@ def skip_without_nixl(item: pytest.Item) -> None:
 
 
 def by_nixl(kind: str) -> bool:
-    """Whether a mover of this kind needs NIXL: `nixl aio`, `ucx g1-g3`."""
-    return kind.startswith(("nixl", "ucx"))
+    """Whether a mover of this kind needs NIXL: `nixl aio`, `ucx g1-g3`, `gds posix`."""
+    return kind.startswith(("nixl", "ucx", "gds"))
 
 
 def marked(kinds: Iterable[str]) -> list[object]:

@@ -13,13 +13,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from threading import Thread
+from typing import Generic, NamedTuple, TypeVar
 
 import structlog
 
 from kvbm_tiers.flight import Flight
-from kvbm_tiers.host_arena import HostArena
-from kvbm_tiers.host_rows import HostRows
-from kvbm_tiers.memory import address_of, anonymous
+from kvbm_tiers.memory import address_of
 from kvbm_tiers.nixl_agent import NixlAgent, NixlTransferFailed, Row
 
 _logger = structlog.get_logger(__name__)
@@ -28,31 +27,42 @@ POLL_MIN_S, POLL_MAX_S = 50e-6, 200e-6
 POLL_RETIRED_S = 0.01
 LAST_LOOK_S = 1.0
 """How long a thread may take to see that it is over."""
+B = TypeVar("B")
 _Laned = tuple[int, Flight]
 _numbers = itertools.count()
 _parked: list[object] = []
 """Agents whose transfers never ended, with all that these may still write to: let go of, they would be released."""
 
 
-class AgentThread:
+class DeviceMemory(NamedTuple):
+    """Memory of a GPU, and who keeps it."""
+
+    address: int
+    size: int
+    device: int
+    keeper: object
+
+
+class AgentThread(Generic[B]):
     """See the module.
 
+    :ivar bounces: one a lane
     :ivar lanes: that are free; None where nobody may take off any more
     """
 
     def __init__(
         self,
         make: Callable[[str, Sequence[Row]], NixlAgent],
-        arenas: Sequence[HostArena | HostRows],
-        bounce_bytes: int,
-        landed: Callable[[AgentThread, int, Flight], None],
+        bounces: Sequence[B],
+        memories: Sequence[memoryview | DeviceMemory],
+        landed: Callable[[AgentThread[B], int, Flight], None],
     ) -> None:
         """Start the thread, and make the agent in it.
 
         Args:
             make: an agent of this name, with this memory registered
-            arenas: memory that blocks lie in
-            bounce_bytes: of each lane
+            bounces: what each of the `LANES` lanes has for its blocks
+            memories: all that blocks may lie in, bounces included
             landed: called in the thread with this, a lane, and its flight that is over; who settled it puts the lane back
 
         Raises:
@@ -60,14 +70,14 @@ class AgentThread:
         """
         self.lanes = SimpleQueue[int | None]()
         self._make, self._landed = make, landed
-        self._bounces = [anonymous(bounce_bytes) for _ in range(LANES)]
+        self.bounces = bounces
         self._ready = SimpleQueue[_Laned | None]()
         self._launches = self._landings = 0
         self._give_up_at_s = float("inf")
         for lane in range(LANES):
             self.lanes.put(lane)
         started = Future[None]()
-        self._thread = Thread(target=self._run, args=(arenas, started), name="nixl-agent", daemon=True)
+        self._thread = Thread(target=self._run, args=([*memories], started), name="nixl-agent", daemon=True)
         self._thread.start()
         started.result()
 
@@ -75,10 +85,6 @@ class AgentThread:
     def under_way(self) -> int:
         """Transfers that were launched and have not landed."""
         return self._launches - self._landings
-
-    def bounce(self, lane: int) -> memoryview:
-        """The memory of a lane."""
-        return self._bounces[lane]
 
     def launch(self, lane: int, flight: Flight) -> None:
         """Take a flight that is prepared, over a lane's bounce. Called from one thread."""
@@ -95,9 +101,8 @@ class AgentThread:
         self.retire()
         self._thread.join(patience_s + LAST_LOOK_S)
 
-    def _run(self, arenas: Sequence[HostArena | HostRows], started: Future[None]) -> None:
-        memories = [*self._bounces, *(arena.memory for arena in arenas)]
-        rows = [(address_of(memory), len(memory), 0) for memory in memories]
+    def _run(self, memories: list[memoryview | DeviceMemory], started: Future[None]) -> None:
+        rows = [*map(_row_of, memories)]
         try:
             agent = self._make(f"kvbm-{os.getpid()}-{next(_numbers)}", rows)
         except BaseException as error:  # noqa: BLE001 - whoever starts the thread is told
@@ -156,3 +161,9 @@ class AgentThread:
             self._landings += 1
             self._landed(self, lane, flight)
         return flight.is_over
+
+
+def _row_of(memory: memoryview | DeviceMemory) -> Row:
+    if isinstance(memory, DeviceMemory):
+        return memory.address, memory.size, memory.device
+    return address_of(memory), len(memory), 0

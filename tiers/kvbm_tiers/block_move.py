@@ -34,7 +34,11 @@ def move(source: Store, source_slot: int, target: Store, slot: int, checksum: st
 
 def prove(block: memoryview, checksum: str) -> Outcome:
     """Hash a block, and compare it with what it must have, if that is known: its checksum, or `CORRUPT`."""
-    found = xxh3_64_hexdigest(block)
+    return compare(xxh3_64_hexdigest(block), checksum)
+
+
+def compare(found: str, checksum: str) -> Outcome:
+    """A block's checksum beside what it must be, if that is known."""
     return Outcome(reason=CORRUPT) if checksum and checksum != found else Outcome(checksum=found)
 
 

@@ -21,11 +21,14 @@ class DiskSlab:
 
     :ivar opening: whether its blocks were kept, and why
     :ivar is_direct: whether the page cache is passed by
+    :ivar may_gds: whether blocks may go to and from a GPU without passing host memory
     """
 
-    def __init__(self, path: Path, *, namespace: str, layout: Layout, capacity: int, reset: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, namespace: str, layout: Layout, capacity: int, reset: bool = False, may_gds: bool = True
+    ) -> None:
         """See `survivor.claim` for what is kept, and for the errors."""
-        self.layout, self.capacity, self.path = layout, capacity, path
+        self.layout, self.capacity, self.path, self.may_gds = layout, capacity, path, may_gds
         self.fd, self.opening = claim(path, namespace=namespace, layout=layout, capacity=capacity, reset=reset)
         self.is_direct = self._pass_the_page_cache()
 

@@ -20,8 +20,10 @@ from kvbm_tiers.errors import NixlUnavailable
 _logger = structlog.get_logger(__name__)
 Engine = Literal["aio", "uring"]
 """libaio, or io_uring. POSIX aio is not offered: it is several times slower, and one failed transfer ends it."""
+MemoryKind = Literal["DRAM", "VRAM"]
+"""Of a host, or of a GPU."""
 Row = tuple[int, int, int]
-"""Address or offset, length, and 0 for memory or the descriptor of a file."""
+"""Address or offset, length, and the descriptor of a file, the number of a GPU, or 0 for host memory."""
 
 _QUEUE_SIZE = "256"
 _ENVIRONMENT = {
@@ -81,22 +83,29 @@ class NixlAgent:
     """
 
     def __init__(
-        self, name: str, backend: str, parameters: Mapping[str, str], memory: Iterable[Row], files: Iterable[Row] = ()
+        self,
+        name: str,
+        backend: str,
+        parameters: Mapping[str, str],
+        memory: Iterable[Row],
+        files: Iterable[Row] = (),
+        *,
+        kind: MemoryKind = "DRAM",
     ) -> None:
-        """Register whole regions.
+        """Register whole regions; `kind` is of the memory.
 
         Raises:
             NixlUnavailable: it is not installed, or does not start.
         """
         api = load_nixl()
-        self._backend, self._peer = backend, name
+        self._backend, self._peer, self._kind = backend, name, kind
         self._unreleased: list[Any] = []  # whose transfers may be half begun: a handle is released when nobody has it
         try:
             self._agent = self._make(api, name)
             self._agent.create_backend(backend, dict(parameters))
             self._regions = [
-                self._agent.register_memory([(*row, "")], kind)
-                for kind, rows in (("DRAM", memory), ("FILE", files))
+                self._agent.register_memory([(*row, "")], of)
+                for of, rows in ((kind, memory), ("FILE", files))
                 for row in rows
             ]
         except Exception as error:  # every failure of NIXL has a type of its bindings' own
@@ -111,7 +120,7 @@ class NixlAgent:
         region = None
         try:
             region = self._register(far)
-            local = self._agent.get_xfer_descs(memory, "DRAM")
+            local = self._agent.get_xfer_descs(memory, self._kind)
             remote = self._describe(far)
             transfer = self._agent.initialize_xfer(operation, local, remote, self._peer, backends=[self._backend])
         except Exception as error:

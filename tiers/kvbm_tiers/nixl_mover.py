@@ -16,34 +16,32 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from queue import Empty
 from threading import Thread
+from typing import Generic, TypeVar
 
 import structlog
 
 from kvbm_events.schema import TierName
-from kvbm_tiers.agent_thread import LANES, AgentThread
+from kvbm_tiers.agent_thread import LANES, AgentThread, DeviceMemory
 from kvbm_tiers.booked import Booked
 from kvbm_tiers.copy_threads import CopyThreads
-from kvbm_tiers.cuda.device import CudaDevice
 from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.flight import Flight
-from kvbm_tiers.host_arena import HostArena
-from kvbm_tiers.host_rows import HostRows
 from kvbm_tiers.job_book import Batch, JobBook, wall_clock_us
 from kvbm_tiers.mover import Job
 from kvbm_tiers.nixl_agent import NixlAgent, Row
-from kvbm_tiers.nixl_sides import Side
 from kvbm_tiers.store import Store, one_layout
 from kvbm_tiers.syncer import Syncer
 
 _logger = structlog.get_logger(__name__)
+B = TypeVar("B")
 BATCH_BYTES = 16 << 20
 BATCH_BLOCKS_MIN, BATCH_BLOCKS_MAX = 8, 32
 HANGING_MAX = 4
 """Agents that hang at the same time, each with the memory of its lanes, before there is no other one."""
 
 
-class NixlMover(Booked, ABC):
-    """Moves between the far sides among its stores and the others. A subclass says what is far, and how it is reached."""
+class NixlMover(Booked, ABC, Generic[B]):
+    """Moves blocks of its stores. A subclass says between which, and what they go over."""
 
     def __init__(
         self,
@@ -54,7 +52,7 @@ class NixlMover(Booked, ABC):
         patience_s: float = 10.0,
         now_us: Callable[[], int] = wall_clock_us,
     ) -> None:
-        """Start the threads, and register arenas, slabs and bounces.
+        """Start the threads, and register memory and files.
 
         Args:
             stores: by tier, all of one layout
@@ -72,8 +70,7 @@ class NixlMover(Booked, ABC):
         book = JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
         super().__init__(book, stores)
         self._hang_s, self._patience_s = hang_s, patience_s
-        self._slot_bytes, self._bounce_bytes = layout.slot_bytes, count * layout.slot_bytes
-        self._sides = {tier: side for tier, store in stores.items() if (side := self._side(store, count))}
+        self._slot_bytes, self._batch_blocks = layout.slot_bytes, count
         self._is_closing = False
         self._agents = [self._start_agent()]
         self._threads: CopyThreads | None = None
@@ -83,18 +80,28 @@ class NixlMover(Booked, ABC):
         self._taker.start()
 
     @abstractmethod
-    def _side(self, store: Store, batch_blocks: int) -> Side | None:
-        """The far side that a store is, if it is one."""
+    def _flaw(self, job: Job) -> str:
+        """Why a job cannot be done, empty if it can. Called for each when it is submitted."""
+
+    @abstractmethod
+    def _bounces(self) -> list[B]:
+        """What each lane of another agent has for its blocks."""
+
+    @abstractmethod
+    def _memories(self, bounces: Sequence[B]) -> list[memoryview | DeviceMemory]:
+        """All that an agent with these bounces moves blocks to and from."""
 
     @abstractmethod
     def _agent(self, name: str, memory: Sequence[Row]) -> NixlAgent:
         """An agent that reaches the far sides, with this memory registered. Called in its own thread."""
 
+    @abstractmethod
+    def _flight(self, batch: Batch, bounce: B) -> Flight:
+        """A batch that is to go over this bounce."""
+
     def submit(self, job: Job) -> None:
         """See `Mover.submit`."""
-        ends = [tier in self._sides for tier in (job.source, job.tier)]
-        known = {job.source, job.tier} <= self._stores.keys() and sum(ends) == 1
-        self._take_job(job, "" if known else f"this mover has no path from {job.source} to {job.tier}")
+        self._take_job(job, self._flaw(job))
 
     def close(self) -> None:
         """See `Mover.close`. Transfers that do not end are left to themselves, with the memory that they write to."""
@@ -112,17 +119,13 @@ class NixlMover(Booked, ABC):
             self._threads.join(self._patience_s)
         self._syncer.close(self._patience_s)
 
-    def _start_agent(self) -> AgentThread:
-        arenas = [store for store in self._stores.values() if isinstance(store, HostArena | HostRows)]
-        agent = AgentThread(self._agent, arenas, self._bounce_bytes, self._on_landed)
-        for device in (store for store in self._stores.values() if isinstance(store, CudaDevice)):
-            for lane in range(LANES):
-                device.pin(agent.bounce(lane))
-        return agent
+    def _start_agent(self) -> AgentThread[B]:
+        bounces = self._bounces()
+        return AgentThread(self._agent, bounces, self._memories(bounces), self._on_landed)
 
     def _take(self) -> None:
         """Launch batches, each over a lane of an agent that works."""
-        agent: AgentThread | None = self._agents[0]
+        agent: AgentThread[B] | None = self._agents[0]
         while agent and not self._is_closing:
             try:
                 lane = agent.lanes.get(timeout=self._hang_s)
@@ -132,17 +135,11 @@ class NixlMover(Booked, ABC):
                 continue
             if lane is None or not (batch := self._book.take()):
                 return
-            flight = self._flight(batch, agent.bounce(lane))
+            flight = self._flight(batch, agent.bounces[lane])
             flight.prepare()
             agent.launch(lane, flight)
 
-    def _flight(self, batch: Batch, bounce: memoryview) -> Flight:
-        job = batch.job
-        is_write = job.tier in self._sides
-        near, far = (job.source, job.tier) if is_write else (job.tier, job.source)
-        return Flight(batch, self._stores[near], self._sides[far], is_write=is_write, bounce=bounce)
-
-    def _replace(self, agent: AgentThread) -> AgentThread | None:
+    def _replace(self, agent: AgentThread[B]) -> AgentThread[B] | None:
         """Another agent for one that hangs; None where threads took over."""
         agent.retire()
         hanging = [each for each in self._agents if each.under_way]
@@ -161,11 +158,11 @@ class NixlMover(Booked, ABC):
         self._threads = CopyThreads(self._book, self._stores, self._syncer, slot_bytes=self._slot_bytes)
         return None
 
-    def _on_landed(self, agent: AgentThread, lane: int, flight: Flight) -> None:
+    def _on_landed(self, agent: AgentThread[B], lane: int, flight: Flight) -> None:
         with suppress(RuntimeError):  # it landed after the mover was closed
             self._settlers.submit(self._settle, agent, lane, flight)
 
-    def _settle(self, agent: AgentThread, lane: int, flight: Flight) -> None:
+    def _settle(self, agent: AgentThread[B], lane: int, flight: Flight) -> None:
         outcomes = flight.settle()
         agent.lanes.put(lane)
         if self._book.finish(flight.batch, outcomes):

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from kvbm_events.schema import TierName
 from kvbm_tiers.job_book import wall_clock_us
 from kvbm_tiers.nixl_agent import ObjectAgent, Row
-from kvbm_tiers.nixl_mover import NixlMover
+from kvbm_tiers.nixl_host_mover import NixlHostMover
 from kvbm_tiers.nixl_sides import BucketSide
 from kvbm_tiers.objects.bucket import Bucket
 from kvbm_tiers.objects.place import Place
 from kvbm_tiers.store import Store
 
 
-class NixlObjectMover(NixlMover):
+class NixlObjectMover(NixlHostMover):
     """Moves between one bucket among its stores and the others."""
 
     def __init__(
@@ -32,7 +32,7 @@ class NixlObjectMover(NixlMover):
         self._bucket = bucket
         super().__init__(stores, blocks_max=blocks_max, hang_s=hang_s, patience_s=patience_s, now_us=now_us)
 
-    def _side(self, store: Store, batch_blocks: int) -> BucketSide | None:  # noqa: ARG002 - an object is a transfer of its own
+    def _side(self, store: Store) -> BucketSide | None:
         return BucketSide(self._bucket) if store is self._bucket else None
 
     def _agent(self, name: str, memory: Sequence[Row]) -> ObjectAgent:

@@ -8,12 +8,13 @@ from kvbm_events.schema import TierName
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.job_book import wall_clock_us
 from kvbm_tiers.nixl_agent import Engine, PosixAgent, Row
-from kvbm_tiers.nixl_mover import NixlMover
+from kvbm_tiers.nixl_host_mover import NixlHostMover
+from kvbm_tiers.nixl_mover import BATCH_BLOCKS_MAX
 from kvbm_tiers.nixl_sides import SlabSide
 from kvbm_tiers.store import Store
 
 
-class NixlPosixMover(NixlMover):
+class NixlPosixMover(NixlHostMover):
     """Moves between the slabs among its stores and the others."""
 
     def __init__(
@@ -30,8 +31,8 @@ class NixlPosixMover(NixlMover):
         self._engine: Engine = engine
         super().__init__(stores, blocks_max=blocks_max, hang_s=hang_s, patience_s=patience_s, now_us=now_us)
 
-    def _side(self, store: Store, batch_blocks: int) -> SlabSide | None:
-        return SlabSide(store, batch_blocks) if isinstance(store, DiskSlab) else None
+    def _side(self, store: Store) -> SlabSide | None:
+        return SlabSide(store, BATCH_BLOCKS_MAX) if isinstance(store, DiskSlab) else None
 
     def _agent(self, name: str, memory: Sequence[Row]) -> PosixAgent:
         slabs = [store for store in self._stores.values() if isinstance(store, DiskSlab)]

@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from kvbm_tiers.cuda.gds import prepare_gds
+
 PACKAGE = "nixl-cu12"
 
 
@@ -33,6 +35,8 @@ class NixlState(Struct, frozen=True, kw_only=True):
 
 def probe(*, with_gds: bool) -> NixlState:
     """Load every plug-in. Raises ImportError if NIXL is not installed, and what its bindings raise if it does not start."""
+    if with_gds:
+        prepare_gds()
     api: Any = importlib.import_module("nixl_cu12._api")
     agent = api.nixl_agent("kvbm-doctor", api.nixl_agent_config(backends=[], enable_prog_thread=False))
     found: dict[bool, list[str]] = {True: [], False: []}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypedDict
 
 from msgspec import Struct
 
@@ -87,13 +88,26 @@ def _cuda(wanted: Wanted) -> tuple[Store, Opening | None]:
     return shared, None
 
 
+FILE_OPTIONS = {"slab": ("gds",)}
+"""What may stand behind the folder of a tier that lies in a file, by scheme."""
+
+
+class _Contents(TypedDict):
+    """What a file of blocks is opened for."""
+
+    namespace: str
+    layout: Layout
+    capacity: int
+    reset: bool
+
+
 def file_of(tier: TierName, medium: Medium) -> Path:
     """The file of a tier that lies in one, in an arena or a slab.
 
     Raises:
-        InvalidCommand: the URL names no folder, or has options.
+        InvalidCommand: the URL names no folder, or has options that such a file has not.
     """
-    medium.take()
+    medium.take(*FILE_OPTIONS.get(medium.scheme, ()))
     if medium.host or not medium.path:
         raise InvalidCommand(
             f"store {tier}={medium}", why="it names no folder", hint=f"{tier}={medium.scheme}:/path/of/a/folder"
@@ -101,15 +115,31 @@ def file_of(tier: TierName, medium: Medium) -> Path:
     return Path(medium.path) / f"{tier}.{medium.scheme}"
 
 
-def _survivor(kind: type[HostArena | DiskSlab], wanted: Wanted) -> tuple[Store, Opening | None]:
-    store = kind(
-        file_of(wanted.tier, wanted.medium),
-        namespace=wanted.namespace,
-        layout=wanted.layout,
-        capacity=wanted.capacity,
-        reset=wanted.reset,
-    )
-    return store, store.opening
+def _arena(wanted: Wanted) -> tuple[Store, Opening | None]:
+    arena = HostArena(file_of(wanted.tier, wanted.medium), **_contents(wanted))
+    return arena, arena.opening
+
+
+def _slab(wanted: Wanted) -> tuple[Store, Opening | None]:
+    """`slab:/path`; with `?gds=no`, blocks go to and from a GPU over host memory, whatever the machine can do."""
+    path, gds = file_of(wanted.tier, wanted.medium), wanted.medium.options.get("gds", "auto")
+    if gds not in {"auto", "no"}:
+        raise InvalidCommand(
+            f"store {wanted.tier}={wanted.medium}",
+            why=f"gds={gds} is neither auto nor no",
+            hint=f"{wanted.tier}={wanted.medium}?gds=no",
+        )
+    slab = DiskSlab(path, may_gds=gds == "auto", **_contents(wanted))
+    return slab, slab.opening
+
+
+def _contents(wanted: Wanted) -> _Contents:
+    return {
+        "namespace": wanted.namespace,
+        "layout": wanted.layout,
+        "capacity": wanted.capacity,
+        "reset": wanted.reset,
+    }
 
 
 def _bucket(wanted: Wanted) -> tuple[Store, Opening | None]:
@@ -160,8 +190,8 @@ def _ucx(wanted: Wanted) -> tuple[Store, Opening | None]:
 OPENERS: Mapping[str, Opener] = {
     "cpu": _cpu,
     "cuda": _cuda,
-    "arena": lambda wanted: _survivor(HostArena, wanted),
-    "slab": lambda wanted: _survivor(DiskSlab, wanted),
+    "arena": _arena,
+    "slab": _slab,
     "ucx": _ucx,
     "s3": _bucket,
     "az": _bucket,

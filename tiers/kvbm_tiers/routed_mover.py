@@ -8,7 +8,7 @@ import structlog
 
 from kvbm_events.schema import TierName
 from kvbm_kernels.errors import CudaFailed
-from kvbm_tiers.cuda import CudaDevice, CudaMover
+from kvbm_tiers.cuda import CudaDevice, CudaMover, NixlDeviceMover, gds_flaw_of
 from kvbm_tiers.disk_slab import DiskSlab
 from kvbm_tiers.errors import NixlUnavailable
 from kvbm_tiers.host_arena import HostArena
@@ -20,7 +20,7 @@ from kvbm_tiers.nixl_posix_mover import NixlPosixMover
 from kvbm_tiers.objects.bucket import Bucket
 from kvbm_tiers.remote.mover import NixlUcxMover
 from kvbm_tiers.remote.store import RemoteMemory
-from kvbm_tiers.store import Store
+from kvbm_tiers.store import Store, the_only
 from kvbm_tiers.thread_mover import ThreadMover
 
 _logger = structlog.get_logger(__name__)
@@ -91,6 +91,7 @@ def open_mover(stores: Mapping[TierName, Store], *, now_us: Callable[[], int] = 
         if disks and (nixl := _by_nixl("disk", lambda: NixlPosixMover(stores, now_us=now_us))):
             by_path |= dict.fromkeys(_paths(stores, disks), nixl)
         by_path |= _by_cuda(stores, now_us)
+        by_path |= _by_gds(stores, now_us)
         for tier, store in stores.items():
             if isinstance(store, RemoteMemory):
                 by_path |= dict.fromkeys(_paths(stores, [tier]), NixlUcxMover(stores, tier, now_us=now_us))
@@ -123,6 +124,25 @@ def _by_cuda(stores: Mapping[TierName, Store], now_us: Callable[[], int]) -> dic
         _logger.warning("blocks go to and from the GPU one by one, by memory that is not pinned", why=str(error))
         return {}
     return {(gpu, arena): mover, (arena, gpu): mover}
+
+
+def _by_gds(stores: Mapping[TierName, Store], now_us: Callable[[], int]) -> dict[Path, Mover]:
+    """Who moves between a GPU and a disk without passing host memory, where there is one of each and the machine can do it."""
+    try:
+        (gpu, device), (disk, slab) = the_only(stores, CudaDevice), the_only(stores, DiskSlab)
+    except ValueError:
+        return {}
+    why = gds_flaw_of(device, slab)
+    if not why:
+        try:
+            mover = NixlDeviceMover({gpu: device, disk: slab}, now_us=now_us)
+        except (CudaFailed, NixlUnavailable) as error:
+            why = str(error)
+        else:
+            _logger.info("blocks go between device and disk by GPUDirect Storage", path=str(slab.path))
+            return {(gpu, disk): mover, (disk, gpu): mover}
+    _logger.info("blocks go between device and disk over host memory", path=str(slab.path), why=why)
+    return {}
 
 
 def _object_mover(stores: Mapping[TierName, Store], bucket: Bucket, now_us: Callable[[], int]) -> Mover:

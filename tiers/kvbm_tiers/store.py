@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
+from kvbm_events.schema import TierName
 from kvbm_tiers.layout import Layout
+
+S = TypeVar("S")
 
 
 class Opening(Struct, frozen=True, kw_only=True):
@@ -86,3 +89,15 @@ def one_layout(stores: Iterable[Store]) -> Layout:
     for other in others:
         layout.check(other)
     return layout
+
+
+def the_only(stores: Mapping[TierName, Store], kind: type[S]) -> tuple[TierName, S]:
+    """The one store of a kind, and its tier.
+
+    Raises:
+        ValueError: there is not one.
+    """
+    found: list[tuple[TierName, S]] = [(tier, store) for tier, store in stores.items() if isinstance(store, kind)]
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} stores are a {kind.__name__}; this mover moves between one and one")
+    return found[0]

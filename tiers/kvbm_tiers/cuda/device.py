@@ -110,6 +110,10 @@ class CudaDevice:
     def sync(self) -> None:
         """Nothing to do: a device's memory survives nothing."""
 
+    def leave(self) -> None:
+        """Let closing give nothing back: something may still read or write the memory, for as long as the process lives."""
+        self._taken.pop_all()
+
     def close(self) -> None:
         """Give back what was allocated here; an engine's arrays stay. No slot can be read or written any more."""
         self.capacity, self._owner = 0, None

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TypeVar
 
 import structlog
 
@@ -23,14 +22,13 @@ from kvbm_tiers.host_arena import HostArena
 from kvbm_tiers.job_book import Batch, JobBook, Outcome, wall_clock_us
 from kvbm_tiers.memory import address_of
 from kvbm_tiers.mover import Job
-from kvbm_tiers.store import Store, check_slot, one_layout
+from kvbm_tiers.store import Store, check_slot, one_layout, the_only
 from kvbm_tiers.syncer import Syncer
 
 logger = structlog.get_logger(__name__)
 LANES = 8
 BATCH_BYTES = 8 << 20
 BATCH_BLOCKS_MAX = 256
-S = TypeVar("S")
 
 
 class CudaMover(Booked):
@@ -62,8 +60,8 @@ class CudaMover(Booked):
             NamespaceMismatch: the stores are not of one layout.
         """
         layout, self._patience_s = one_layout(stores.values()), patience_s
-        self._device_tier, self._device = _only(stores, CudaDevice)
-        self._arena_tier, self._arena = _only(stores, HostArena)
+        self._device_tier, self._device = the_only(stores, CudaDevice)
+        self._arena_tier, self._arena = the_only(stores, HostArena)
         count = min(BATCH_BLOCKS_MAX, max(1, BATCH_BYTES // layout.slot_bytes))
         book = JobBook(length_bytes=layout.block_bytes, batch_blocks=count, blocks_max=blocks_max, now_us=now_us)
         super().__init__(book, stores)
@@ -151,10 +149,3 @@ class CudaMover(Booked):
 
     def _prove(self, view: memoryview, job: Job, at: int) -> Outcome:
         return prove(view[: self._arena.layout.block_bytes], job.checksum(at))
-
-
-def _only(stores: Mapping[TierName, Store], kind: type[S]) -> tuple[TierName, S]:
-    found: list[tuple[TierName, S]] = [(tier, store) for tier, store in stores.items() if isinstance(store, kind)]
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} stores are a {kind.__name__}; this mover moves between one and one")
-    return found[0]

@@ -13,7 +13,7 @@ from kvbm_kernels.boxes import BLOCKS_BYTES, launches
 from kvbm_kernels.driver import Driver
 from kvbm_kernels.errors import CudaFailed
 from kvbm_tiers.geometry import PoolArray, boxes_of
-from kvbm_tiers.layout import Layout
+from kvbm_tiers.layout import ALIGNMENT, Layout
 
 _logger = structlog.get_logger(__name__)
 THREADS = 256
@@ -43,6 +43,13 @@ class DevicePool:
     def pieces(self) -> int:
         """Copies that a block takes without a kernel."""
         return len(self._boxes)
+
+    def whole(self, slot: int) -> int:
+        """The address of a slot whose block lies in one piece of whole pages, as a disk wants it; 0 where blocks do not."""
+        first = self._boxes[0]
+        places = first.base | first.slot_stride | self.layout.block_bytes
+        is_whole = len(self._boxes) == first.rows == 1 and places % ALIGNMENT == 0
+        return first.base + slot * first.slot_stride if is_whole else 0
 
     def runs(self, slot: int) -> Iterator[tuple[int, int, int]]:
         """Where the bytes of a slot lie in a plain pool: address, place in the packed block, size."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from xxhash import xxh3_64_hexdigest
 
-from kvbm_tiers.flight import Block, Flight, Group
+from kvbm_tiers.flight import Block, Group
+from kvbm_tiers.host_flight import HostFlight
 from kvbm_tiers.job_book import Batch, Outcome
 from kvbm_tiers.memory import address_of
 from kvbm_tiers.mover import CORRUPT
@@ -39,7 +40,7 @@ class HostSide:
         return ""
 
 
-class RemoteFlight(Flight):
+class RemoteFlight(HostFlight):
     """One batch between a store here and a host's memory."""
 
     def __init__(self, batch: Batch, near: Store, far: Store, *, is_write: bool, bounce: memoryview) -> None:
