@@ -145,6 +145,15 @@ def test_nixl_that_hangs_is_poor(monkeypatch):
     assert doctor.check_nixl(lambda: CudaState(why="no driver"))[0].state == "poor"
 
 
+def test_gds_that_is_off_is_a_note_with_why(tmp_path):
+    asked = []
+    (found,) = doctor.check_gds(tmp_path / "not" / "yet", lambda folder: asked.append(folder) or "no nvidia-fs")
+    assert asked == [tmp_path]
+    assert (found.state, found.what.partition(";")[0]) == ("note", "off: no nvidia-fs")
+    (found,) = doctor.check_gds(tmp_path, lambda _folder: "")
+    assert found.state == "ok"
+
+
 def test_a_disk_is_told_with_its_room_and_nothing_stays_on_it(tmp_path):
     (found,) = doctor.check_disk(tmp_path / "not" / "yet")
     assert "GiB free" in found.what

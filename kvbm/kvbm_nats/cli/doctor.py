@@ -25,7 +25,7 @@ def doctor(
     timeout_s: float = 30.0,
     json: Json = False,
 ) -> bool:
-    """Look at CUDA, NIXL, JetStream, disk, shared memory and clock, change nothing, and say what to do.
+    """Look at CUDA, NIXL, GPUDirect Storage, JetStream, disk, shared memory and clock, change nothing, and say what to do.
 
     Exit code 0: fit, though something optional may be missing (note). 1: something is worse than it should be (poor).
     2: something does not work (broken).
@@ -43,6 +43,7 @@ def doctor(
             "cuda": checks.check_cuda,
             "cpu kernel": checks.check_host_kernel,
             "nixl": checks.check_nixl,
+            "gds": lambda: checks.check_gds(folder),
             "jetstream": lambda: checks.check_jetstream(options.nats_url, monitor_url),
             "disk": lambda: checks.check_disk(folder),
             "shared memory": checks.check_shared_memory,

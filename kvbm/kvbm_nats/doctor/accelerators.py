@@ -1,4 +1,4 @@
-"""Checks of what moves bytes faster than the interpreter can: CUDA, the kernel for host memory, NIXL."""
+"""Checks of what moves bytes faster than the interpreter can: CUDA, the kernel for host memory, NIXL, GPUDirect Storage."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import msgspec
 from kvbm_kernels import CpuKernel, CudaState, compile_for_cpu, detect_cuda
 from kvbm_kernels.errors import CompilerUnavailable, KernelUnavailable
 from kvbm_nats.doctor.finding import Finding, State
+from kvbm_nats.doctor.machine import existing
+from kvbm_tiers.cuda import gds_flaw
 from kvbm_tiers.nixl_probe import NixlState
 
 NIXL_TIMEOUT_S = 20.0
@@ -66,3 +68,11 @@ def check_nixl(detect: Callable[[], CudaState] = detect_cuda) -> list[Finding]:
     if "POSIX" not in state.usable:
         return [Finding(name="nixl", state="poor", what=what, hint="reinstall nixl-cu12: POSIX should load anywhere")]
     return [Finding(name="nixl", state="ok", what=what)]
+
+
+def check_gds(folder: Path, ask: Callable[[Path], str] = gds_flaw) -> list[Finding]:
+    """Whether blocks go between a GPU and the disk of a folder without passing host memory: bytes are sent there and back."""
+    if flaw := ask(existing(folder)):
+        what = f"off: {flaw}; blocks go between GPU and disk over host memory"
+        return [Finding(name="gds", state="note", what=what, hint="docs/cuda.md says what it needs, if there is a GPU")]
+    return [Finding(name="gds", state="ok", what="blocks go between GPU and disk without passing host memory")]

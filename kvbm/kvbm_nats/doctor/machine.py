@@ -26,7 +26,7 @@ _GIB = 1 << 30
 
 def check_disk(folder: Path) -> list[Finding]:
     """Whether files there can be written past the page cache, and how much room there is."""
-    place = _existing(folder)
+    place = existing(folder)
     try:
         is_direct = _writes_direct(place)
     except OSError as error:
@@ -82,7 +82,7 @@ def check_clock() -> list[Finding]:
     return [Finding(name="clock", state="ok", what=what)]
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     folder = folder.absolute()
     return next(place for place in (folder, *folder.parents) if place.is_dir())
