@@ -4,7 +4,8 @@ the way to disk and back by the movers, every block compared.
 Pages are 16 KiB to 2 MiB: of layers that lie apart (a block has 16 pages), and of blocks in one piece. Slots are in an order of chance.
 A round copies all blocks once, in one stream, and is timed by the device's own events. `plain` is one pinned `cudaMemcpyAsync` of as
 many bytes; torch, where it is there, gathers each layer by `index_select` and copies that. SM time is what the kernel holds its
-multiprocessors for. Nothing is measured without a GPU.
+multiprocessors for. `gpu_hash` has the hash on the device beside the host's, `gpu_disk` the way to disk by GPUDirect Storage beside two
+hops. Nothing is measured without a GPU.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+from gpu_disk import disk_rows
+from gpu_hash import hash_rows
 from gpu_path import whole_path
 from harness import ROUNDS, Row, make_row
 from kvbm_kernels.detect import detect_cuda
@@ -50,8 +53,10 @@ def run(quick: bool, total_bytes: int = 0) -> list[Row]:  # noqa: FBT001 - every
     driver, rounds = Driver(), 3 if quick else ROUNDS
     total = total_bytes or (QUICK_BYTES if quick else TOTAL_BYTES)
     rows = [row for shape in _shapes(quick) for row in _of_shape(driver, shape, total, rounds)]
+    rows += hash_rows(driver, rounds)
     with tempfile.TemporaryDirectory(prefix="kvbm-bench-") as folder:
         rows += whole_path(driver, Path(folder), total // 4, rounds)
+        rows += disk_rows(driver, Path(folder), total // 4, rounds)
     return rows
 
 

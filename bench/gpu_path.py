@@ -48,7 +48,7 @@ def whole_path(driver: Driver, folder: Path, total_bytes: int, rounds: int) -> l
         rates: dict[tuple[TierName, TierName], list[float]] = {step: [] for step in PATH}
         for _ in range(rounds):
             for source, tier in PATH:
-                took_s = _step(mover, source, tier, sums)
+                took_s = step(mover, source, tier, sums)
                 rates[source, tier].append(count * layout.block_bytes / took_s / 1e9)
         for slot in range(count):
             stores["g1"].read(count + slot, block)
@@ -59,7 +59,7 @@ def whole_path(driver: Driver, folder: Path, total_bytes: int, rounds: int) -> l
     ]
 
 
-def _step(mover: Mover, source: TierName, tier: TierName, sums: Sequence[str]) -> float:
+def step(mover: Mover, source: TierName, tier: TierName, sums: Sequence[str]) -> float:
     """Move all blocks; what comes up to the device goes to its other half. Seconds."""
     behind, started = len(sums) if tier == "g1" else 0, time.perf_counter()
     for first in range(0, len(sums), JOB_BLOCKS):

