@@ -11,7 +11,7 @@ from xxhash import xxh3_64_hexdigest
 from kvbm_kernels.errors import CudaFailed
 from kvbm_tiers import DiskSlab, open_mover, routed_mover
 from kvbm_tiers.agent_thread import LANES
-from kvbm_tiers.cuda import CudaDevice, DeviceHash, NixlDeviceMover
+from kvbm_tiers.cuda import CudaDevice, NixlDeviceMover
 from kvbm_tiers.cuda.gds_probe import round_trip
 from kvbm_tiers.layout import Group, Layout
 from kvbm_tiers.memory import anonymous
@@ -254,15 +254,3 @@ def test_a_plan_gets_it_where_the_machine_has_it_and_that_is_said_once(driver, f
     mover.close()
     for store in stores.values():
         store.close()
-
-
-@pytest.mark.parametrize("count", [1, 5, 300])
-def test_what_a_device_hashes_is_what_the_host_does(driver, stream, device_memory, count):
-    size = 1500
-    data = Random(count).randbytes(count * 2048)
-    here, hashing = device_memory(len(data)), DeviceHash(driver, count)
-    driver.upload(here, data)
-    hashing.start([here + at * 2048 for at in range(count)], size, stream)
-    driver.await_stream(stream)
-    assert hashing.found(count, size) == [xxh3_64_hexdigest(data[at * 2048 : at * 2048 + size]) for at in range(count)]
-    hashing.close()

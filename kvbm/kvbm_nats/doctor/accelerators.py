@@ -73,6 +73,6 @@ def check_nixl(detect: Callable[[], CudaState] = detect_cuda) -> list[Finding]:
 def check_gds(folder: Path, ask: Callable[[Path], str] = gds_flaw) -> list[Finding]:
     """Whether blocks go between a GPU and the disk of a folder without passing host memory: bytes are sent there and back."""
     if flaw := ask(existing(folder)):
-        what = f"off: {flaw}; blocks go between GPU and disk over host memory"
-        return [Finding(name="gds", state="note", what=what, hint="docs/cuda.md says what it needs, if there is a GPU")]
+        hint = "docs/cuda.md says what it needs; without it, blocks go between GPU and disk over host memory"
+        return [Finding(name="gds", state="note", what=f"off: {flaw}", hint=hint)]
     return [Finding(name="gds", state="ok", what="blocks go between GPU and disk without passing host memory")]
