@@ -54,7 +54,7 @@ class AgentThread(Generic[B]):
         self,
         make: Callable[[str, Sequence[Row]], NixlAgent],
         bounces: Sequence[B],
-        memories: Sequence[memoryview | DeviceMemory],
+        memories: list[memoryview | DeviceMemory],
         landed: Callable[[AgentThread[B], int, Flight], None],
     ) -> None:
         """Start the thread, and make the agent in it.
@@ -62,7 +62,7 @@ class AgentThread(Generic[B]):
         Args:
             make: an agent of this name, with this memory registered
             bounces: what each of the `LANES` lanes has for its blocks
-            memories: all that blocks may lie in, bounces included
+            memories: all that blocks may lie in, bounces included; the list is the thread's own from here on
             landed: called in the thread with this, a lane, and its flight that is over; who settled it puts the lane back
 
         Raises:
@@ -77,7 +77,7 @@ class AgentThread(Generic[B]):
         for lane in range(LANES):
             self.lanes.put(lane)
         started = Future[None]()
-        self._thread = Thread(target=self._run, args=([*memories], started), name="nixl-agent", daemon=True)
+        self._thread = Thread(target=self._run, args=(memories, started), name="nixl-agent", daemon=True)
         self._thread.start()
         started.result()
 
