@@ -15,7 +15,7 @@ from kvbm_tiers.cuda.lane import Lane, Way, Ways
 from kvbm_tiers.layout import Layout
 from kvbm_tiers.memory import address_of, anonymous
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 BLOCKS = 8
 ROUNDS = 5
 KERNEL_GAIN_MIN = 1.1
@@ -40,7 +40,7 @@ def calibrate(driver: Driver, layout: Layout, *, now_s: Callable[[], float] = ti
         driver.unpin(host)
         device.close()
     ways = Ways(down=fastest(down), up=fastest(up))
-    logger.info(
+    _logger.info(
         "blocks go between device and host by the fastest way",
         device=driver.name,
         pieces=device.pool.pieces,

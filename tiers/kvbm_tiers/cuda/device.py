@@ -17,7 +17,7 @@ from kvbm_tiers.layout import Layout
 from kvbm_tiers.memory import address_of
 from kvbm_tiers.store import check_slot
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 DESKS = 4
 """Threads that read or write single blocks at once; movers that do more have lanes of their own."""
 
@@ -90,7 +90,7 @@ class CudaDevice:
         try:
             self.driver.pin(address, len(memory))
         except CudaFailed as error:
-            logger.warning("host memory is not pinned, and copies there are slow", why=str(error))
+            _logger.warning("host memory is not pinned, and copies there are slow", why=str(error))
             return
         self._pinned.append(memory)
         self._taken.callback(self.driver.unpin, address)

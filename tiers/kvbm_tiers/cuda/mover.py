@@ -25,7 +25,7 @@ from kvbm_tiers.mover import Job
 from kvbm_tiers.store import Store, check_slot, one_layout, the_only
 from kvbm_tiers.syncer import Syncer
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 LANES = 8
 BATCH_BYTES = 8 << 20
 BATCH_BLOCKS_MAX = 256
@@ -98,7 +98,7 @@ class CudaMover(Booked):
         driver.pin(address, len(memory))
         taken.callback(driver.unpin, address)
         took_s = time.monotonic() - started
-        logger.info("host memory is pinned", size_bytes=len(memory), took_s=round(took_s, 3))
+        _logger.info("host memory is pinned", size_bytes=len(memory), took_s=round(took_s, 3))
 
     def _lane(self, blocks: int, taken: ExitStack) -> Lane:
         lane = Lane(self._device.pool, blocks)
@@ -117,7 +117,7 @@ class CudaMover(Booked):
                     self._up(lane, batch.job, left) if batch.job.is_onboard else self._down(lane, batch.job, left)
                 )
         except Exception as error:  # blocks that failed in an unknown way have failed, and the lane goes on
-            logger.exception("the device failed a batch", transfer=batch.job.transfer)
+            _logger.exception("the device failed a batch", transfer=batch.job.transfer)
             outcomes |= dict.fromkeys(left, Outcome(reason=reason_of(error)))
         return [outcomes[at] for at in batch.blocks]
 
