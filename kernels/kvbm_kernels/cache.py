@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 FOLDER_ENV = "KVBM_KERNEL_CACHE"
 ENTRIES_MAX = 64
 _DIGITS = 32
@@ -50,7 +50,7 @@ class Cache:
         except OSError as error:
             flaw = str(error)
         if flaw:
-            logger.warning("kernels are compiled again by every process", folder=str(self.folder), why=flaw)
+            _logger.warning("kernels are compiled again by every process", folder=str(self.folder), why=flaw)
             self.folder = Path(tempfile.mkdtemp(prefix="kvbm-kernels-"))
             atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
 
@@ -69,9 +69,9 @@ class Cache:
                     os.utime(path)
                     return path
                 path.unlink()
-                logger.warning("a compiled kernel was damaged, and is made again", path=str(path))
+                _logger.warning("a compiled kernel was damaged, and is made again", path=str(path))
             except OSError as error:
-                logger.warning("a compiled kernel cannot be read, and is made again", path=str(path), why=str(error))
+                _logger.warning("a compiled kernel cannot be read, and is made again", path=str(path), why=str(error))
         return None
 
     def _add(self, key: str, suffix: str, data: bytes) -> Path:

@@ -19,7 +19,7 @@ from kvbm_kernels.boxes import BoxTable, launches
 from kvbm_kernels.cache import Cache, key_of
 from kvbm_kernels.errors import CompilationFailed, CompilerUnavailable, KernelUnavailable
 
-logger = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 SOURCES = Path(__file__).parent / "cuda"
 FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-fvisibility=hidden")
 _COMPILERS = ("c++", "g++", "clang++")
@@ -124,7 +124,7 @@ def host_kernel() -> HostKernel:
     try:
         return CpuKernel(compile_for_cpu())
     except KernelUnavailable as error:
-        logger.warning("blocks in host memory are copied piece by piece in Python, which is slow", why=str(error))
+        _logger.warning("blocks in host memory are copied piece by piece in Python, which is slow", why=str(error))
         return PlainKernel()
 
 
