@@ -11,6 +11,7 @@ from kvbm_tiers import Slice
 
 BLOCKS, HEADS, TOKENS, CONTENT = 6, 2, 32, 16
 PAGE = HEADS * TOKENS * CONTENT * 2
+NHD = (HEADS * TOKENS * CONTENT, CONTENT, HEADS * CONTENT, 1)
 WHOLE = Slice()
 
 
@@ -53,13 +54,20 @@ def test_layers_that_share_their_memory_are_one():
     assert device_store({"sliding.0": layer, "full.0": layer}, WHOLE).layout.block_bytes == PAGE
 
 
+def test_the_order_within_a_page_is_part_of_what_a_block_is():
+    orders = [device_store({"layer": Tensor(stride=stride)}, WHOLE).layout.groups[0].order for stride in (None, NHD)]
+    assert orders == ["HND", "NHD"]
+
+
 @pytest.mark.parametrize(
     ("tensors", "said"),
     [
         ([], "without KV cache"),
         ([Tensor(), Tensor(dtype="torch.float16")], "layers of 2 shapes"),
-        ([Tensor(device="cuda")], "host memory only"),
+        ([Tensor(device="xpu")], "KV cache on xpu"),
+        ([Tensor(), Tensor(stride=NHD)], "layers of 2 shapes"),
         ([Tensor(stride=(2048, 512, 16, 1))], r"strides \(2048, 512, 16, 1\).*VLLM_KV_CACHE_LAYOUT"),
+        ([Tensor(stride=(1024, 16, 512, 1))], r"strides \(1024, 16, 512, 1\).*VLLM_KV_CACHE_LAYOUT"),
         ([Tensor(dtype="torch.complex64")], "KV cache of torch.complex64"),
     ],
 )

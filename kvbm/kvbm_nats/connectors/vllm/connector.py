@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
+import torch
 from vllm.distributed.kv_transfer.kv_connector.v1.base import (
     KVConnectorBase_V1,
     KVConnectorHandshakeMetadata,
@@ -32,6 +33,8 @@ from kvbm_nats.manager import BlockManager
 from kvbm_tiers import Slice
 from kvbm_tiers.reports import Hello
 
+LEGACY_STREAM = 1
+"""`cudaStreamLegacy`, the default stream of a process that names no other; torch calls it 0."""
 _SOURCES = {"g2": CacheHitSource.HOST, "g3": CacheHitSource.DISK, "g4": CacheHitSource.EXTERNAL_UNSPECIFIED}
 
 
@@ -93,7 +96,8 @@ class KvbmConnector(KVConnectorBase_V1):
         """Open this rank's tiers over the engine's memory."""
         tp, pp = get_tp_group(), get_pp_group()
         part = Slice(tp=tp.world_size, pp=pp.world_size, tp_rank=tp.rank_in_group, pp_rank=pp.rank_in_group)
-        self._worker = WorkerSide(self._config, kv_caches, namespace=self._namespace, part=part)
+        stream = _compute_stream(next(iter(kv_caches.values()), None))
+        self._worker = WorkerSide(self._config, kv_caches, namespace=self._namespace, part=part, compute_stream=stream)
 
     def get_handshake_metadata(self) -> KVConnectorHandshakeMetadata | None:
         """Tell the scheduler what this rank has kept."""
@@ -251,6 +255,13 @@ class KvbmConnector(KVConnectorBase_V1):
     ) -> KvbmPromMetrics:
         """See `KvbmPromMetrics`."""
         return KvbmPromMetrics(vllm_config, metric_types, labelnames, per_engine_labelvalues)
+
+
+def _compute_stream(tensor: Any) -> int:
+    """The CUDA stream in which vLLM computes, as `CudaDevice` takes it; 0 where there is none."""
+    if tensor is None or tensor.device.type != "cuda":
+        return 0
+    return int(torch.cuda.current_stream(tensor.device).cuda_stream) or LEGACY_STREAM
 
 
 def _refuse_what_cannot_be(vllm_config: Any) -> None:

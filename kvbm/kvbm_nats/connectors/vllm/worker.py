@@ -48,13 +48,21 @@ class WorkerSide:
     :ivar hello: what the scheduler's side is to know before the first step
     """
 
-    def __init__(self, config: ConnectorConfig, tensors: Mapping[str, Tensor], *, namespace: str, part: Slice) -> None:
-        """Open this rank's tiers.
+    def __init__(
+        self,
+        config: ConnectorConfig,
+        tensors: Mapping[str, Tensor],
+        *,
+        namespace: str,
+        part: Slice,
+        compute_stream: int = 0,
+    ) -> None:
+        """Open this rank's tiers; for `compute_stream` see `device_store`.
 
         Raises:
             InvalidCommand, NamespaceMismatch, StoreError: the memory cannot be used; see `device_store` and `Stack`.
         """
-        device = device_store(tensors, part)
+        device = device_store(tensors, part, compute_stream=compute_stream)
         g1 = TierSpec(tier="g1", capacity=device.capacity, control="observed")
         self._rank, self._ranks = part.rank, part.ranks
         self._stack = Stack(
