@@ -15,6 +15,7 @@ from kvbm_events.schema import (
     Attached,
     Evicted,
     Matched,
+    Noted,
     Registered,
     TransferCompleted,
     TransferStarted,
@@ -76,7 +77,7 @@ def _flaw(event: AnyEvent) -> str:
     if event.epoch < 1 or event.n < 0:
         return f"epoch {event.epoch}, n {event.n} is no position"
     match event:
-        case TransferStarted():
+        case Noted() | TransferStarted():
             flaw = _keys_flaw(event.keys, event.slots) or _checksums_flaw(event.checksums, event.slots)
         case Registered() | Evicted():
             flaw = _keys_flaw(event.keys, event.slots)

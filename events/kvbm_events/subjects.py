@@ -19,6 +19,7 @@ _TAILS = {
     "Attached": "attached",
     "Allocated": "allocated",
     "Registered": "registered",
+    "Noted": "noted",
     "Matched": "matched",
     "Released": "released",
     "OffloadStarted": "offload.started",

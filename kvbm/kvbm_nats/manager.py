@@ -41,6 +41,7 @@ from kvbm_events.schema.errors import Fenced, LogError, LogUnavailable
 from kvbm_nats.log_thread import LogObserver, LogThread
 from kvbm_nats.offloading import Offloader, Ticket
 from kvbm_nats.options import Options
+from kvbm_nats.peers import Follower, Peers, plan_following
 from kvbm_nats.recovery import Recovered, recover, save_state
 from kvbm_nats.status import Status, TierStatus
 from kvbm_statemachine import check_integrity, digest_of, evolve, to_bytes
@@ -52,10 +53,17 @@ _POLL_S = 0.05
 
 
 class BlockManager:
-    """See the module."""
+    """See the module. `peers` knows the instances whose objects are found and read too; None where nobody's are."""
 
     def __init__(
-        self, instance: str, thread: LogThread, recovered: Recovered, opened: Opened, mover: Mover, options: Options
+        self,
+        instance: str,
+        thread: LogThread,
+        recovered: Recovered,
+        opened: Opened,
+        mover: Mover,
+        options: Options,
+        follower: Follower | None = None,
     ) -> None:
         self.instance, self.options = instance, options
         self.state, self.recovered = recovered.state, recovered
@@ -67,6 +75,7 @@ class BlockManager:
         self._closed = False
         evolve(self.state, opened)
         self._offloader = Offloader(self._desk, mover, options, thread.nudge)
+        self.peers = Peers(follower, self._desk, self._offloader.hidden) if follower else None
         self._offloader.begin()
 
     @classmethod
@@ -83,6 +92,7 @@ class BlockManager:
         options: Options | None = None,
         note: str = "",
         observer: LogObserver | None = None,
+        peers: Sequence[str] = (),
     ) -> BlockManager:
         """Recover the instance from its log and claim its next epoch.
 
@@ -99,6 +109,7 @@ class BlockManager:
             options: see `Options`
             note: why it is opened, for people who read the log
             observer: who is told of what is written, on the log's thread: `kvbm_nats.metrics.Tally`
+            peers: other instances of the namespace whose objects are found and read too, by name or pattern (`replica-*`)
 
         Raises:
             Fenced: another owner claimed the instance meanwhile.
@@ -110,6 +121,7 @@ class BlockManager:
             fastest = min((spec.tier for spec in tiers), default=None)
             keep = [tier for tier in keep if tier == fastest]
         source = partial(JetStreamLog.connect, log) if isinstance(log, str) else log
+        follow = plan_following(source, instance, peers, tiers, options)
         thread = LogThread(source, pending_max=options.pending_max, observer=observer)
         try:
             recovered = thread.call(lambda it: recover(it, instance), timeout_s=3600)
@@ -127,7 +139,7 @@ class BlockManager:
             thread.close(options.close_timeout_s)
             raise
         mover = mover or MemoryMover({spec.tier: spec.capacity for spec in tiers})
-        return cls(instance, thread, recovered, opened, mover, options)
+        return cls(instance, thread, recovered, opened, mover, options, follow() if follow else None)
 
     @property
     def acked(self) -> tuple[int, int]:
@@ -159,14 +171,17 @@ class BlockManager:
         self._thread.watch(changed)
 
     def look(self, keys: Sequence[str], *, local: int | None = None) -> list[Hit]:
-        """What `match` would find now. Asks the state only: no event, no hold."""
-        return look(self.state, keys, hidden=self._offloader.hidden, local=local)[0]
+        """What `match` would find now. No event, no hold; what a peer has is in no slot yet: `NO_SLOT`."""
+        hits, at = look(self.state, keys, hidden=self._offloader.hidden, local=local)
+        return self.peers.extend(hits, keys, at) if self.peers else hits
 
     def match(
         self, request: str, keys: Sequence[str], *, hold: bool = True, priority: int = 50, local: int | None = None
     ) -> list[Hit]:
         """Find the longest prefix of `keys`, tier by tier; the request holds it until released. See `decide.match`."""
         self._begin()
+        if self.peers:
+            self.peers.note(request, keys, local)
         hits = match(
             self._desk, request, keys, hold=hold, priority=priority, hidden=self._offloader.hidden, local=local
         )
@@ -333,6 +348,8 @@ class BlockManager:
         if self._closed:
             return
         self._closed = True
+        if self.peers:
+            self.peers.close()
         self._offloader.close()
         self._thread.close(self.options.close_timeout_s)
         if self._thread.failure and not isinstance(self._thread.failure, Fenced):
@@ -350,6 +367,8 @@ class BlockManager:
         if type(event) is Evicted:
             self._evicted[event.tier] += total(event.slots)
             self._offloader.evicted(event)
+            if self.peers:
+                self.peers.evicted(event)
 
     def _begin(self) -> int:
         """Before every command: fail if the log did, wait while it is behind, move transfers on.

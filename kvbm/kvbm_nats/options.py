@@ -19,6 +19,7 @@ class Options(Struct, frozen=True, kw_only=True):
     :ivar path_transfers_max: transfers under way on each path from tier to tier
     :ivar path_blocks_max: blocks under way on each path
     :ivar queue_max: blocks that may wait for each path
+    :ivar peer_blocks_max: blocks of all peers that are kept in mind
     :ivar snapshot_every: events after which `maintain` writes a snapshot; 0 for never
     """
 
@@ -30,6 +31,7 @@ class Options(Struct, frozen=True, kw_only=True):
     path_transfers_max: int = 16
     path_blocks_max: int = 256
     queue_max: int = 16_384
+    peer_blocks_max: int = 1_000_000
     snapshot_every: int = 50_000
 
     def check(self) -> Options:

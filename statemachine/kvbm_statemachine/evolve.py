@@ -16,6 +16,7 @@ from kvbm_events.schema import (
     Attached,
     Evicted,
     Matched,
+    Noted,
     OffloadCompleted,
     OffloadFailed,
     OffloadStarted,
@@ -28,7 +29,7 @@ from kvbm_events.schema import (
 )
 from kvbm_events.schema.errors import IllegalTransition, RefusedError
 from kvbm_statemachine.columns import Columns
-from kvbm_statemachine.effects import attachment, blocks, evictions, lookups, opening, transfers
+from kvbm_statemachine.effects import attachment, blocks, evictions, lookups, notes, opening, transfers
 from kvbm_statemachine.state import State
 
 _HANDLERS: dict[type[AnyEvent], Callable[[State, Any, Columns | None], None]] = {
@@ -36,6 +37,7 @@ _HANDLERS: dict[type[AnyEvent], Callable[[State, Any, Columns | None], None]] = 
     Attached: attachment.attached,
     Allocated: blocks.allocated,
     Registered: blocks.registered,
+    Noted: notes.noted,
     Evicted: evictions.evicted,
     Matched: lookups.matched,
     Released: lookups.released,

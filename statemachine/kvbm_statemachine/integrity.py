@@ -49,6 +49,9 @@ def _checksum_flaws(tier: Tier) -> Iterator[str]:
     for slot in tier.checksums.known():
         if states[slot] not in {SlotState.REGISTERED, SlotState.CONDEMNED}:
             yield f"{tier.name}: slot {slot} has a checksum and no block"
+    for slot, writer in tier.writers.items():
+        if states[slot] not in {SlotState.REGISTERED, SlotState.CONDEMNED} or not writer:
+            yield f"{tier.name}: slot {slot} has a writer, {writer!r}, and no block"
 
 
 def _lineage_flaws(tier: Tier) -> Iterator[str]:

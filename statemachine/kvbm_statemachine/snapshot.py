@@ -24,6 +24,8 @@ from kvbm_statemachine.transfers import Kind, Transfer
 
 SNAPSHOT_VERSION = 4
 """Goes up whenever a dump's form, or what `evolve` makes of the same events, changes: older dumps are not loaded."""
+NOTING_VERSION = 5
+"""Of a dump with blocks of other writers: who does not know of those must not load it. Without any it is as it was."""
 
 
 class ChainDump(Struct, array_like=True):
@@ -38,7 +40,7 @@ class ChainDump(Struct, array_like=True):
     slots: Runs
 
 
-class TierDump(Struct):
+class TierDump(Struct, omit_defaults=True):
     """One tier."""
 
     spec: TierSpec
@@ -49,6 +51,7 @@ class TierDump(Struct):
     next_chain: int
     chains: list[ChainDump]
     policy: Any
+    writers: dict[int, str] = {}
 
 
 class RequestDump(Struct, array_like=True):
@@ -97,8 +100,9 @@ _decode = msgspec.msgpack.Decoder(StateDump).decode
 
 def dump(state: State) -> StateDump:
     """The state as plain values."""
+    is_noting = any(tier.writers for tier in state.tiers.values())
     return StateDump(
-        version=SNAPSHOT_VERSION,
+        version=NOTING_VERSION if is_noting else SNAPSHOT_VERSION,
         epoch=state.epoch,
         n=state.n,
         namespace=state.namespace,
@@ -129,20 +133,26 @@ def from_bytes(data: bytes) -> State:
     Raises:
         IllegalTransition: the bytes are damaged, or of another version.
     """
-    try:
-        dumped = _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise IllegalTransition("this snapshot cannot be read", why=str(error), hint="replay from the log") from error
-    if dumped.version != SNAPSHOT_VERSION:
-        raise IllegalTransition(
-            f"this snapshot is of version {dumped.version}",
-            why=f"this program writes version {SNAPSHOT_VERSION}",
-            hint="replay from the log, or use the program that wrote it",
-        )
+    dumped = dump_of(data)
     try:
         return _load(dumped)
     except (LookupError, TypeError, ValueError, KvbmError) as error:
         raise IllegalTransition("this snapshot is damaged", why=repr(error), hint="replay from the log") from error
+
+
+def dump_of(data: bytes) -> StateDump:
+    """The plain values in what `to_bytes` gave, for who needs a part of them only. Raises as `from_bytes`."""
+    try:
+        dumped = _decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise IllegalTransition("this snapshot cannot be read", why=str(error), hint="replay from the log") from error
+    if dumped.version not in {SNAPSHOT_VERSION, NOTING_VERSION}:
+        raise IllegalTransition(
+            f"this snapshot is of version {dumped.version}",
+            why=f"this program writes version {SNAPSHOT_VERSION} or {NOTING_VERSION}",
+            hint="replay from the log, or use the program that wrote it",
+        )
+    return dumped
 
 
 def _dump_tier(tier: Tier) -> TierDump:
@@ -158,6 +168,7 @@ def _dump_tier(tier: Tier) -> TierDump:
             for c in tier.lineage.chains.values()
         ],
         policy=tier.policy.dump(),
+        writers=dict(sorted(tier.writers.items())),
     )
 
 
@@ -209,7 +220,7 @@ def _load_tier(dumped: TierDump) -> Tier:
     tier.slots.restore(dumped.states)
     tier.seen[:] = dumped.seen
     tier.checksums.restore(dumped.checksums)
-    tier.contents = dumped.contents
+    tier.contents, tier.writers = dumped.contents, dumped.writers
     for part in dumped.chains:
         if not are_within(part.slots, dumped.spec.capacity):
             raise ValueError(f"chain {part.id} has slots that {tier.name} has not")

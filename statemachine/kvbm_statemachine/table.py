@@ -43,6 +43,7 @@ class Step:
     REGISTERED = Transition(_ALLOCATED, _REGISTERED, "Registered")
     DUPLICATE = Transition(_ALLOCATED, _FREE, "Registered, …Completed (key exists)")
     GIVEN_BACK = Transition(_ALLOCATED, _FREE, "Released")
+    NOTED = Transition(_FREE, _REGISTERED, "Noted")
     ARRIVED = Transition(_ALLOCATED, _REGISTERED, "…Completed")
     FAILED = Transition(_ALLOCATED, _FREE, "…Failed (stopped)")
     DOUBTFUL = Transition(_ALLOCATED, _QUARANTINED, "…Failed (not stopped)")

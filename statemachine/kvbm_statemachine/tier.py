@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvbm_events.schema import Runs, TierName, TierSpec, to_runs
+from kvbm_events.schema import Runs, TierName, TierSpec, to_runs, to_slots
 from kvbm_statemachine.checksums import Checksums
 from kvbm_statemachine.lineage import Chain, Lineage
 from kvbm_statemachine.policies import make_policy
@@ -19,6 +19,7 @@ class Tier:
     :ivar observed: whether an engine decides here and we record
     :ivar seen: by slot, how often the block was registered or found, up to 255; kept for the admission below
     :ivar checksums: by slot, of blocks that came by a transfer
+    :ivar writers: by slot, who wrote the object of a block that another instance wrote
     :ivar contents: by rank, the name of what is in its memory of this tier, for those that told it
     """
 
@@ -31,6 +32,7 @@ class Tier:
         self.policy = make_policy(spec.policy, self.lineage, spec.capacity)
         self.seen = bytearray(spec.capacity)
         self.checksums = Checksums(spec.capacity)
+        self.writers: dict[int, str] = {}
         self.contents: dict[int, str] = {}
 
     def add(self, step: Transition, parent: str, keys: list[str], slots: list[int], runs: Runs) -> Chain:
@@ -95,6 +97,9 @@ class Tier:
         parent = self.lineage.cut(chain, count, runs)
         self.slots.move(step, runs)
         self.checksums.clear(runs)
+        if self.writers:
+            for slot in to_slots(runs):
+                self.writers.pop(slot, None)
         if parent:
             self._loosened(parent)
 
@@ -103,6 +108,13 @@ class Tier:
             self.policy.loosened(chain)
         elif loose := self.lineage.loose(chain):
             self._free(Step.LAST_UNHELD, chain, to_runs(chain.slots[-loose:]), loose)
+
+    def writer_of(self, slots: list[int]) -> str | None:
+        """Who wrote all of these blocks: empty where this instance did, None where they have several writers."""
+        if not self.writers:
+            return ""
+        names = {self.writers.get(slot, "") for slot in slots}
+        return names.pop() if len(names) == 1 else None
 
     def counts(self) -> dict[str, int]:
         """Slots by state, by the state's name in lower case."""

@@ -21,6 +21,7 @@ from kvbm_events.schema import (
     Evicted,
     Found,
     Matched,
+    Noted,
     OffloadCompleted,
     OffloadFailed,
     OffloadStarted,
@@ -56,6 +57,7 @@ FULL_COMPLETED = COMPLETED | {
     "existing": [(1, 17)],
 }
 FAILED = {"transfer": "7.42", "tier": "g2", "slots": [(0, 2)], "reason": "deadline passed"}
+NOTED = {"tier": "g4", "writer": "replica-1", "slots": [(3, 2)], "keys": A + B, "checksums": "0123456789abcdef" * 2}
 SPECS = [
     TierSpec(tier="g1", capacity=1024, policy="lru", control="observed", admission="selective", seen_min=3),
     TierSpec(tier="g2", capacity=4096, policy="arc", admission="on_evict"),
@@ -78,6 +80,7 @@ FULL: list[AnyEvent] = [
     Attached(
         **HEAD, rank=1, holder="5b1c7a8e90ad4f31", contents=[Contents(tier="g3", name="d20f0a1b", why="it is new")]
     ),
+    Noted(**HEAD, **NOTED, parent=C, length_bytes=1_048_576),
 ]
 MINIMAL: list[AnyEvent] = [
     Opened(**HEAD, namespace="llama-8b;bf16;16", owner="host:17", tiers=[TierSpec(tier="g1", capacity=1024)]),
@@ -93,6 +96,7 @@ MINIMAL: list[AnyEvent] = [
     OnboardFailed(**HEAD, **FAILED),
     Evicted(**HEAD, tier="g1", slots=[(5, 2)], keys=B + A, reason="ttl", actor="operator"),
     Attached(**HEAD, rank=0, holder="5b1c7a8e90ad4f31", contents=[Contents(tier="g3", name="d20f0a1b")]),
+    Noted(**HEAD, **NOTED),
 ]
 GROWN: list[AnyEvent] = [
     *(
@@ -103,6 +107,12 @@ GROWN: list[AnyEvent] = [
     structs.replace(FULL[0], tiers=[structs.replace(SPECS[0], priority_min=60), SPECS[1]]),
     structs.replace(next(event for event in FULL if isinstance(event, Evicted)), reason="gone"),
     *(structs.replace(event, actor="operator ann") for event in FULL if isinstance(event, TransferFailed)),
+    *(
+        structs.replace(event, checksums="fedcba9876543210" + "0" * 16, writer="replica-1")
+        for event in FULL
+        if isinstance(event, TransferStarted)
+    ),
+    structs.replace(next(event for event in FULL if isinstance(event, Evicted)), reason="gone", writer="replica-1"),
 ]
 FILES = {"events.jsonl": FULL, "events_minimal.jsonl": MINIMAL, "events_grown.jsonl": GROWN}
 NEWEST = {type(event): event for event in [*FULL, *GROWN]}
@@ -145,6 +155,7 @@ def test_the_full_form_has_every_field_and_the_minimal_the_required_ones(full, m
         (FULL[9], "kvbm.v1.a.g2.onboard.completed"),
         (FULL[11], "kvbm.v1.a.g1.evicted"),
         (FULL[12], "kvbm.v1.a.all.attached"),
+        (FULL[13], "kvbm.v1.a.g4.noted"),
     ],
 )
 def test_the_subject_tells_instance_tier_and_event(event, subject):

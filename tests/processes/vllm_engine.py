@@ -119,6 +119,15 @@ class Engine:
             "preemptions": self._metric("vllm:num_preemptions"),
         }
 
+    def follow(self, peer, blocks):
+        """Wait until the owner knows of so many blocks of a peer."""
+        end = time.monotonic() + DRAIN_S
+        while True:
+            known = {each.name: each.blocks for each in self._owner.peers.status()}
+            if known.get(peer) == blocks or time.monotonic() > end:
+                return {"blocks": known.get(peer)}
+            time.sleep(0.01)
+
     def slots(self, tokens, tier):
         """The slots of a prompt's blocks in a tier."""
         params = SamplingParams(max_tokens=1)

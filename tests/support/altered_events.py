@@ -90,6 +90,7 @@ _VALUES: dict[str, list[Any]] = {
     "tier": ["", "g1", "g2", "g3", "g4"],
     "source": ["g1", "g2", "g3", "g4"],
     "request": ["", "r1"],
+    "writer": ["", "a", "b"],
     "transfer": ["", "1.1", "1.9"],
     "parent": ["", key_at(0), key_at(9, 9)],
     "existing": [[], [(0, 0)], [(0, 1), (0, 1)], [(1, 0), (0, 1)], [(-1, 0)], [(99, 0)]],

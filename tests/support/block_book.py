@@ -6,6 +6,7 @@ from kvbm_events.schema import (
     Allocated,
     AnyEvent,
     Evicted,
+    Noted,
     Opened,
     Registered,
     TierName,
@@ -23,6 +24,7 @@ class BlockBook:
     """Told of every event, it knows which key is in which tier, and under which parent.
 
     :ivar parents: by tier, the parent of every key that can be matched there
+    :ivar writers: who wrote a key of a tier, where another instance did
     :ivar haunted: by tier, slots to which a mover may still write
     """
 
@@ -30,6 +32,7 @@ class BlockBook:
         self.parents: dict[TierName, dict[str, str]] = {}
         self.sums: dict[TierName, dict[str, str]] = {}
         self.haunted: dict[TierName, set[int]] = {}
+        self.writers: dict[tuple[TierName, str], str] = {}
         self._observed: set[TierName] = set()
         self._arriving: dict[str, dict[int, tuple[str, str]]] = {}
 
@@ -41,6 +44,9 @@ class BlockBook:
                     spec.tier: self.parents[spec.tier] if spec.tier in event.kept else {} for spec in event.tiers
                 }
                 self.sums = {spec.tier: self.sums[spec.tier] if spec.tier in event.kept else {} for spec in event.tiers}
+                self.writers = {
+                    place: name for place, name in self.writers.items() if place[1] in self.parents.get(place[0], ())
+                }
                 self._observed = {spec.tier for spec in event.tiers if spec.control == "observed"}
                 self.haunted = {
                     spec.tier: {slot for slot in self.haunted.get(spec.tier, ()) if slot < spec.capacity}
@@ -50,7 +56,14 @@ class BlockBook:
                 self._check_quiet(event.tier, to_slots(event.slots))
             case Registered():
                 self._add(event.tier, _pairs(event.keys, event.parent), dict(event.existing))
+            case Noted():
+                self._check_quiet(event.tier, to_slots(event.slots))
+                keys = unpack_keys(event.keys)
+                self._add(event.tier, _pairs(event.keys, event.parent), {})
+                self.sums[event.tier].update(zip(keys, unpack_checksums(event.checksums, len(keys)), strict=True))
+                self.writers.update({(event.tier, key): event.writer for key in keys})
             case TransferStarted():
+                self._check_writer(event.source, event.keys, event.writer)
                 self._check_quiet(event.tier, to_slots(event.slots))
                 self.haunted[event.tier].update(to_slots(event.slots))
                 keys = unpack_keys(event.keys)
@@ -65,6 +78,7 @@ class BlockBook:
                 self._note_sums(event, [key for key, _ in blocks])
                 self.haunted[event.tier].difference_update(to_slots(event.slots))
             case Evicted():
+                self._check_writer(event.tier, event.keys, event.writer)
                 self._remove(event)
             case TransferFailed() if event.stopped:
                 self.haunted[event.tier].difference_update(to_slots(event.slots))
@@ -82,6 +96,10 @@ class BlockBook:
             if at > start:
                 found.append((tier, at - start))
         return found
+
+    def _check_writer(self, tier: TierName, packed: str, writer: str) -> None:
+        names = {self.writers.get((tier, key), "") for key in unpack_keys(packed)}
+        assert names == {writer}, f"{tier}: an event of {writer!r} has blocks that were written by {names}"
 
     def _check_quiet(self, tier: TierName, slots: list[int]) -> None:
         assert self.haunted.get(tier, set()).isdisjoint(slots), (
@@ -109,6 +127,7 @@ class BlockBook:
         for key in gone:
             del parents[key]
             self.sums[event.tier].pop(key, None)
+            self.writers.pop((event.tier, key), None)
         if event.tier not in self._observed:
             left_behind = [key for key, parent in parents.items() if parent in gone]
             assert not left_behind, f"{event.tier}: {left_behind} lost their parents"

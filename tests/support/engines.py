@@ -69,7 +69,7 @@ def transfer_config(
     url: str, instance: str, folder: Path, *, tiers: str = "g2=256,g3=512", **more: Any
 ) -> dict[str, Any]:
     """What is written as `--kv-transfer-config`, with tiers in a folder; `more` goes into our part of it."""
-    stores = {"g2": f"arena:{folder}/g2", "g3": f"slab:{folder}/g3"}
+    stores = {"g2": f"arena:{folder}/g2", "g3": f"slab:{folder}/g3", "g4": more.pop("objects", "")}
     named = [part[:2] for part in tiers.split(",")]
     extra = {"nats": url, "instance": instance, "tiers": tiers, "stores": {tier: stores[tier] for tier in named}}
     return {

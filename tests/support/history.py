@@ -157,6 +157,23 @@ class History(RuleBasedStateMachine):
         keys = self._path_in(name, pick)[-1:] + self._path_in(name, more)[-1:]
         self._command(decide.evict, name, keys, reason=reason, actor="a")
 
+    @rule(tier=picks, path=paths, skip=st.integers(0, 3), writer=st.sampled_from(["a", "b"]))
+    def note(self, tier: int, path: Path, skip: int, writer: str) -> None:
+        """The end of a path is another instance's, be the beginning there or not."""
+        name = self._tier(tier)
+        keys, above = prefix(path)[skip:], prefix(path)[:skip]
+        room = self.state.tiers[name].slots.free
+        before = len(self.book.parents[name])
+        parent = above[-1] if above else ROOT
+        stays = parent in self.book.parents[name]
+        sums = "".join(key[:CHECKSUM_DIGITS] for key in keys)
+        count = self._command(decide.note, name, keys, writer=writer, parent=parent, checksums=sums)
+        if count is not None:
+            assert min(room, len(keys)) <= count <= len(keys)
+            assert {self.book.writers[name, key] for key in keys[:count]} <= {writer}
+            assert not stays or parent in self.book.parents[name], "what the note goes on from was evicted for it"
+            assert len(self.book.parents[name]) <= before + count
+
     @rule(rank=st.integers(0, 1), pick=picks, names=st.tuples(contents, contents))
     def attach(self, rank: int, pick: int, names: tuple[str, str]) -> None:
         """A rank's memory of one tier or two comes: blocks of other contents are gone, and the others stay."""
@@ -211,6 +228,8 @@ class History(RuleBasedStateMachine):
         matchable = {name: tier.lineage.index.keys() for name, tier in self.state.tiers.items()}
         assert matchable == {name: parents.keys() for name, parents in self.book.parents.items()}
         for name, tier in self.state.tiers.items():
+            writers = {key: tier.writers[slot] for key, slot in tier.lineage.index.items() if slot in tier.writers}
+            assert writers == {key: who for (place, key), who in self.book.writers.items() if place == name}
             sums = {key: tier.checksums.of([slot]) for key, slot in tier.lineage.index.items()}
             assert {key: each for key, each in sums.items() if each} == self.book.sums[name]
             states = [SlotState(tier.slots.states[slot]) for slot in self.book.haunted[name]]

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
 from kvbm_events.codec import decode
+from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.memory import MemoryLog
 from kvbm_events.schema import AnyEvent, TierName
 from kvbm_nats.manager import BlockManager, Options
 from kvbm_nats.plan import parse_plan
 from kvbm_nats.traces.content import Content
 from kvbm_tiers import Bucket, Medium, Stack, in_folder, preset
+from support.samples import in_order, read_all
 
 NAMESPACE = "n=1"
 LAYOUT = preset("tiny")
 PLAN = "g1=32,g2=64,g4=256"
+WAIT_S = 30.0
 
 
 class ObjectOwner:
@@ -28,26 +33,29 @@ class ObjectOwner:
 
     def __init__(
         self,
-        log: MemoryLog,
+        log: MemoryLog | str,
         folder: Path,
         url: str,
         *,
         plan: str = PLAN,
         instance: str = "i",
         timeout_s: float = 30.0,
+        peers: Sequence[str] = (),
+        namespace: str = NAMESPACE,
     ) -> None:
         self._log, self._instance, self._requests = log, instance, 0
         specs = parse_plan(plan)
         media = {**in_folder(folder), "g4": Medium.parse(url)}
-        self.stack = Stack(specs, LAYOUT, NAMESPACE, media, instance=instance)
+        self.stack = Stack(specs, LAYOUT, namespace, media, instance=instance)
         self.owner = BlockManager.open(
             log,
             instance,
-            namespace=NAMESPACE,
+            namespace=namespace,
             tiers=specs,
             keep=self.stack.kept,
             mover=self.stack.mover,
             options=Options(transfer_timeout_s=timeout_s),
+            peers=peers,
         )
         self.content = Content(self.stack.stores["g1"])
 
@@ -111,4 +119,36 @@ class ObjectOwner:
     def events(self) -> list[AnyEvent]:
         """All that was written until now."""
         self.owner.flush()
-        return [decode(entry.data) for entry in self._log._batch(0, None)]
+        if isinstance(self._log, MemoryLog):
+            return [decode(entry.data) for entry in self._log._batch(0, None)]
+        return asyncio.run(events_of(self._log, self._instance))
+
+    def knows(self, peer: str, keys: Sequence[str]) -> bool:
+        """Whether its follower knows that a peer has these, at the latest after a while."""
+        return self._becomes(lambda: (known := self._blocks_of(peer)) is not None and set(keys) <= known)
+
+    def forgets(self, peer: str, keys: Sequence[str]) -> bool:
+        """Whether it knows that a peer has none of these any more, at the latest after a while."""
+        return self._becomes(lambda: (known := self._blocks_of(peer)) is not None and known.isdisjoint(keys))
+
+    def _blocks_of(self, peer: str) -> set[str] | None:
+        assert self.owner.peers
+        found = self.owner.peers._follower.peers.get(peer)
+        return set(found.sums) if found else None
+
+    def _becomes(self, is_so: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + WAIT_S
+        while not is_so():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+
+async def events_of(url: str, instance: str) -> list[AnyEvent]:
+    """All that an instance has written."""
+    log = await JetStreamLog.connect(url)
+    try:
+        return in_order(await read_all(log, instance))
+    finally:
+        await log.close()

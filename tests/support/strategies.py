@@ -14,6 +14,7 @@ from kvbm_events.schema import (
     Evicted,
     Found,
     Matched,
+    Noted,
     OffloadCompleted,
     OffloadFailed,
     OffloadStarted,
@@ -62,7 +63,12 @@ def _completed(cls) -> st.SearchStrategy[AnyEvent]:
 
 def _started(cls) -> st.SearchStrategy[AnyEvent]:
     fields = {"source": TIER_NAMES, "source_slots": RUNS, "deadline_us": COUNTS, "request": NAMES, "priority": COUNTS}
-    return _with_keys(cls, transfer=NAMES, parent=PARENTS, **fields)
+    return _with_keys(cls, transfer=NAMES, parent=PARENTS, writer=NAMES, **fields)
+
+
+def _noted(slots: Runs) -> st.SearchStrategy[AnyEvent]:
+    columns = {"slots": st.just(slots), "keys": packed(total(slots)), "checksums": packed(total(slots), 16)}
+    return st.builds(Noted, **HEAD, tier=TIER_NAMES, writer=NAMES, parent=PARENTS, length_bytes=COUNTS, **columns)
 
 
 def _failed(cls) -> st.SearchStrategy[AnyEvent]:
@@ -124,6 +130,8 @@ BY_TYPE: dict[type, st.SearchStrategy[AnyEvent]] = {
         reason=st.sampled_from(["capacity", "ttl", "reset", "corrupt", "operator", "gone"]),
         actor=TEXT,
         request=TEXT,
+        writer=NAMES,
     ),
+    Noted: RUNS.flatmap(_noted),
 }
 EVENTS = st.one_of(*BY_TYPE.values())

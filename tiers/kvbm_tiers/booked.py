@@ -46,8 +46,9 @@ class Booked:
 
     def _take_job(self, job: Job, flaw: str) -> None:
         """Take a job of these stores, or report it as failed; objects are known by the keys that it names."""
-        ends = (self._stores.get(job.source), job.source_slots), (self._stores.get(job.tier), job.slots)
-        for store, slots in ends:
-            if isinstance(store, Bucket):
-                store.assign(slots, job.keys)
+        source, target = self._stores.get(job.source), self._stores.get(job.tier)
+        if isinstance(source, Bucket):
+            source.assign(job.source_slots, job.keys, job.writer)
+        if isinstance(target, Bucket):
+            target.assign(job.slots, job.keys)
         self._book.submit(job, flaw)

@@ -53,6 +53,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
     :ivar checksums: xxh3-64 that each block must have at its source, 16 hex digits, empty for one that was never
         hashed; none at all says so of every block
+    :ivar writer: whose objects are read, where another instance wrote them
     """
 
     transfer: str
@@ -63,6 +64,7 @@ class Job(Struct, frozen=True, kw_only=True):
     keys: Sequence[str]
     deadline_us: int
     checksums: Sequence[str] = ()
+    writer: str = ""
 
     def __post_init__(self) -> None:
         if len(self.source_slots) != len(self.slots) or len(self.checksums) not in {0, len(self.slots)}:
@@ -81,6 +83,7 @@ class Job(Struct, frozen=True, kw_only=True):
             keys=keys,
             deadline_us=event.deadline_us,
             checksums=unpack_checksums(event.checksums, len(keys)) if event.checksums else (),
+            writer=event.writer,
         )
 
     @property
@@ -100,8 +103,10 @@ class Deletion(Struct, frozen=True, kw_only=True):
     keys: Sequence[str]
 
     @classmethod
-    def of(cls, event: Evicted) -> Deletion:
-        """The deletion that an event orders."""
+    def of(cls, event: Evicted) -> Deletion | None:
+        """The deletion that an event orders; None where nothing would stay, or the objects are another instance's."""
+        if event.tier != OBJECT_TIER or event.writer:
+            return None
         return cls(tier=event.tier, keys=unpack_keys(event.keys))
 
 

@@ -93,7 +93,7 @@ class BucketSide:
 
     def far(self, slot: int) -> Far:
         """See `Side.far`."""
-        return Far(0, self.size, name=self._bucket.blocks.names.of_block(self._bucket.key(slot)))
+        return Far(0, self.size, name=self._bucket.name(slot))
 
     def prepare(self, slot: int, memory: memoryview, *, is_write: bool) -> None:
         """See `Side.prepare`. A GET that came short and says DONE leaves the mark at the block's end as it is."""
@@ -108,8 +108,10 @@ class BucketSide:
         is_short = not landing.is_write and block[-1] == _MARK
         try:
             if landing.is_wanted and (landing.failure or is_short):
-                act = self._bucket.blocks.put if landing.is_write else self._bucket.blocks.get
-                act(key, block)
+                if landing.is_write:
+                    self._bucket.blocks.put(key, block)
+                else:
+                    self._bucket.get(landing.slot, block)
         except Exception as error:  # noqa: BLE001 - one block's trouble must not end the others'
             return reason_of(error)
         finally:

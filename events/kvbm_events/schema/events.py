@@ -106,6 +106,25 @@ class Registered(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False,
     existing: list[tuple[int, int]] = []
 
 
+class Noted(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=True):
+    """Free slots stand for blocks that another instance has written where this one can read them too: they can be matched.
+
+    Nothing was moved, and nothing is: the bytes are read where they are, and only their writer deletes them.
+
+    :ivar writer: the instance that wrote them; `parent`, `keys` and `checksums` are as its own log has them
+    :ivar length_bytes: of each block
+    :ivar checksums: xxh3-64 of each block, 16 hex digits each, in the order of `slots`
+    """
+
+    tier: TierName
+    writer: str
+    slots: Runs
+    keys: str
+    parent: str = ROOT
+    length_bytes: int = 0
+    checksums: str
+
+
 class Found(Struct, frozen=True, kw_only=True, gc=False):
     """What a look-up found in one tier: so many blocks in a row, the last of them with this key."""
 
@@ -158,6 +177,7 @@ class TransferStarted(Event, frozen=True, kw_only=True, omit_defaults=True, gc=F
         none: a mover that reads other bytes must not hand them on
     :ivar deadline_us: when the transfer counts as failed
     :ivar request: who waits for it; empty for work in the background
+    :ivar writer: whose objects are read, where they are another instance's (`Noted`)
     """
 
     transfer: str
@@ -171,6 +191,7 @@ class TransferStarted(Event, frozen=True, kw_only=True, omit_defaults=True, gc=F
     deadline_us: int
     request: str = ""
     priority: int = 50
+    writer: str = ""
 
 
 class TransferCompleted(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -238,6 +259,7 @@ class Evicted(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, ta
     :ivar reason: why
     :ivar actor: who decided: a policy, or a person
     :ivar request: for whom room was made, where the reason is capacity
+    :ivar writer: who wrote these blocks, where another instance did (`Noted`): then they are only no longer known here
     """
 
     tier: TierName
@@ -246,6 +268,7 @@ class Evicted(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, ta
     reason: EvictReason
     actor: str
     request: str = ""
+    writer: str = ""
 
 
 AnyEvent = (
@@ -253,6 +276,7 @@ AnyEvent = (
     | Attached
     | Allocated
     | Registered
+    | Noted
     | Matched
     | Released
     | OffloadStarted

@@ -30,6 +30,7 @@ EventName = Literal[
     "Attached",
     "Allocated",
     "Registered",
+    "Noted",
     "Matched",
     "Released",
     "OffloadStarted",

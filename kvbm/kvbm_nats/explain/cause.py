@@ -147,6 +147,7 @@ def _never_here(look_up: LookUp, at: int, known: Known) -> Steps[Finding]:
     key, seq = look_up.missed[at], look_up.seq
     namespace = known.namespace(look_up.instance, seq)
     others = [row for row in known.rows(key) if row.instance != look_up.instance and row.is_arrival and row.seq < seq]
+    others.sort(key=lambda row: row.type == "Noted")  # who wrote it, before who knows of it only
     for row in others:
         if row.has_at(seq) and known.namespace(row.instance, seq) == namespace:
             return Finding(cause="other_instance", row=row, covers=_is_in(row.instance, look_up, known))

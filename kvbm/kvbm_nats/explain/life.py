@@ -8,6 +8,7 @@ from kvbm_events.schema import (
     KEY_DIGITS,
     UNKNOWN_CHECKSUM,
     Evicted,
+    Noted,
     Opened,
     Registered,
     TransferCompleted,
@@ -21,7 +22,7 @@ from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.explain.answers import BlockLife, Event, Place, Stay
 from kvbm_nats.explain.attachment import attached_after
 from kvbm_nats.explain.look_up import Told
-from kvbm_nats.explain.words import sentence, why_evicted, why_freed
+from kvbm_nats.explain.words import from_where, sentence, why_evicted, why_freed
 from kvbm_nats.projection import KeyRow, Projection
 
 NAMED_MAX = 10
@@ -145,11 +146,11 @@ def _event(row: KeyRow, started: KeyRow | None, told: Mapping[int, Told], *, was
 
 
 def _say(row: KeyRow, first: object, last: object, *, was_in_doubt: bool) -> str:
-    way = f"{first.source} → {row.tier} slot {row.slot}" if isinstance(first, TransferStarted) else ""
+    way = f"{from_where(first)} → {row.tier} slot {row.slot}" if isinstance(first, TransferStarted) else ""
     waiting = f" for {first.request}" if isinstance(first, TransferStarted) and first.request else ""
     match last:
-        case Registered():
-            return f"registered in {row.tier} slot {row.slot} by {last.request}"
+        case Registered() | Noted():
+            return _came(row, last)
         case TransferCompleted():
             return f"{way}{waiting} arrived{_bytes_of(row.slot, last)}"
         case TransferFailed() if was_in_doubt:
@@ -163,7 +164,13 @@ def _say(row: KeyRow, first: object, last: object, *, was_in_doubt: bool) -> str
             return f"was in {row.tier} slot {row.slot} when the projection's log began"
 
 
-def _bytes_of(slot: int, event: TransferCompleted) -> str:
+def _came(row: KeyRow, event: Registered | Noted) -> str:
+    if isinstance(event, Registered):
+        return f"registered in {row.tier} slot {row.slot} by {event.request}"
+    return f"noted in {row.tier} slot {row.slot}: {event.writer} has written it{_bytes_of(row.slot, event)}"
+
+
+def _bytes_of(slot: int, event: TransferCompleted | Noted) -> str:
     slots = to_slots(event.slots)
     checksum = unpack_checksums(event.checksums, len(slots))[slots.index(slot)]
     size = f", {event.length_bytes:,} bytes" if event.length_bytes else ""
@@ -215,7 +222,7 @@ def _parent(key: str, rows: Sequence[KeyRow], told: Mapping[int, Told]) -> str |
     """The key before it, as the first event that names both says."""
     for row in rows:
         event = told[row.seq].event if row.seq in told else None
-        if isinstance(event, Registered | TransferStarted):
+        if isinstance(event, Registered | Noted | TransferStarted):
             keys = unpack_keys(event.keys)
             at = keys.index(key)
             return keys[at - 1] if at else event.parent

@@ -10,7 +10,7 @@ from kvbm_nats.explain.attachment import why_emptied
 from kvbm_nats.explain.cause import Finding
 from kvbm_nats.explain.known import Known
 from kvbm_nats.explain.look_up import LookUp
-from kvbm_nats.explain.words import blocks, made_room, span
+from kvbm_nats.explain.words import blocks, from_where, made_room, span
 
 
 def say(place: int, block_tokens: int | None, look_up: LookUp, finding: Finding, known: Known) -> str:
@@ -87,7 +87,7 @@ class _Subject:
             return f"{self._where} had arrived in {self._tier}, and that was not acknowledged yet"
         event = self._told.event
         if isinstance(event, OffloadStarted | OnboardStarted):
-            return f"{self._where} was on its way {event.source} → {event.tier} since {self._ago}"
+            return f"{self._where} was on its way {from_where(event)} → {event.tier} since {self._ago}"
         later = span(self._told.row.at_us - self._look_up.at_us)
         return f"{self._where} was being computed by {self._told.row.request}, which registered it {later} later"
 

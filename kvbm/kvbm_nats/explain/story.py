@@ -20,7 +20,7 @@ from kvbm_events.schema import (
 )
 from kvbm_nats.explain.answers import Event, RequestStory
 from kvbm_nats.explain.look_up import Told
-from kvbm_nats.explain.words import found_by_engine, freed, sentence
+from kvbm_nats.explain.words import found_by_engine, freed, from_where, sentence
 from kvbm_nats.projection import Projection
 
 EVENTS_MAX = 1000
@@ -118,7 +118,7 @@ def _grouped(story: Sequence[Told]) -> list[Event]:
 def _whole(start: Told | None, told: Told) -> str:
     if start is None or not isinstance(start.event, TransferStarted):
         return sentence(told.event)
-    return f"{start.event.source} → {start.event.tier}: {sentence(told.event)}"
+    return f"{from_where(start.event)} → {start.event.tier}: {sentence(told.event)}"
 
 
 def _event(first: Told, last: Told, said: str) -> Event:

@@ -14,6 +14,7 @@ from kvbm_events.schema import (
     Attached,
     Evicted,
     Matched,
+    Noted,
     OffloadCompleted,
     OffloadFailed,
     OffloadStarted,
@@ -64,9 +65,10 @@ def tokens_of(namespace: str) -> int | None:
 
 def why_evicted(event: Evicted) -> str:
     """Reason and actor of an eviction, and for whom."""
+    whose = f"; {event.writer} has written it" if event.writer else ""
     if event.reason == "capacity":
-        return f"capacity, {made_room(event)}"
-    return f"{event.reason}, by {event.actor}"
+        return f"capacity, {made_room(event)}{whose}"
+    return f"{event.reason}, by {event.actor}{whose}"
 
 
 def made_room(event: Evicted) -> str:
@@ -117,7 +119,13 @@ def _released(event: Released) -> str:
 
 def _started(event: TransferStarted) -> str:
     waiting = f", {event.request} waits" if event.request else ""
-    return f"{blocks(total(event.slots))} began their way {event.source} → {event.tier} ({event.transfer}){waiting}"
+    source = from_where(event)
+    return f"{blocks(total(event.slots))} began their way {source} → {event.tier} ({event.transfer}){waiting}"
+
+
+def from_where(event: TransferStarted) -> str:
+    """The tier that blocks come from, and whose objects they are if another instance's: `g4 of replica-1`."""
+    return f"{event.source} of {event.writer}" if event.writer else event.source
 
 
 def _completed(event: TransferCompleted) -> str:
@@ -153,6 +161,7 @@ _SAYS: dict[type[AnyEvent], Callable[[Any], str]] = {
     Attached: _attached,
     Allocated: lambda event: f"{blocks(total(event.slots), 'slot')} of {event.tier} given to {event.request}",
     Registered: _registered,
+    Noted: lambda event: f"{blocks(total(event.slots))} of {event.writer}'s noted in {event.tier}",
     Matched: _matched,
     Released: _released,
     OffloadStarted: _started,

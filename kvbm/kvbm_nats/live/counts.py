@@ -9,6 +9,7 @@ from kvbm_events.schema import (
     AnyEvent,
     Evicted,
     Matched,
+    Noted,
     Registered,
     TierName,
     TransferCompleted,
@@ -44,6 +45,8 @@ class Counts:
                 self.found.update({part.tier: part.blocks for part in event.found})
             case Registered():
                 self._came[event.tier] += total(event.slots) - len(event.existing)
+            case Noted():
+                self._came[event.tier] += total(event.slots)
             case TransferCompleted():
                 self._came[event.tier] += total(event.slots) - len(event.existing)
             case Evicted():

@@ -18,7 +18,7 @@ from kvbm_nats.options import Options
 from kvbm_statemachine.decide import Desk, attach, complete_transfer, evict, fail_transfer, free_quarantined
 from kvbm_statemachine.tier import Tier
 from kvbm_statemachine.transfers import Transfer
-from kvbm_tiers import OBJECT_TIER, OWNER_RESTARTED, Deletion, Job, Memory, Mover, Report, loss
+from kvbm_tiers import OWNER_RESTARTED, Deletion, Job, Memory, Mover, Report, loss
 
 OVERDUE = "deadline passed"
 RESET = "its memory was reset"
@@ -92,8 +92,8 @@ class Offloader:
     def evicted(self, event: Evicted) -> None:
         """Blocks left a tier; what would stay of them in object storage goes when the event is acknowledged."""
         self._admission.evicted(event)
-        if event.tier == OBJECT_TIER:
-            self._orders.append((event.n, Deletion.of(event)))
+        if deletion := Deletion.of(event):
+            self._orders.append((event.n, deletion))
 
     def close(self) -> None:
         """Stop the mover."""

@@ -58,7 +58,7 @@ class BlockRow(Struct, frozen=True):
     seq: int
 
 
-ARRIVALS = (None, "Registered", "OffloadCompleted", "OnboardCompleted")
+ARRIVALS = (None, "Registered", "Noted", "OffloadCompleted", "OnboardCompleted")
 """Types of events that register a key; None is a block that came with a snapshot."""
 
 
@@ -66,7 +66,7 @@ class KeyRow(Struct, frozen=True):
     """An event that names a key, and the place that it is about.
 
     :ivar seq: of the event in the log; of the snapshot, for a block that came with one
-    :ivar type: `Registered`, or `…Started`, `…Completed`, `…Failed` of a transfer that brings it; None with a snapshot
+    :ivar type: `Registered`, `Noted`, or `…Started`, `…Completed`, `…Failed` of a transfer that brings it; None with a snapshot
     :ivar gone_seq: the first event after it that took the slot's block away, or the tier's; None while none did
     """
 

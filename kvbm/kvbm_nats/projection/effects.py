@@ -11,6 +11,7 @@ from __future__ import annotations
 from kvbm_events.schema import (
     AnyEvent,
     Evicted,
+    Noted,
     Opened,
     Registered,
     TierName,
@@ -46,6 +47,10 @@ def apply_event(here: Followed, seq: int, event: AnyEvent, changes: Changes) -> 
             _evicted(here, seq, event, changes)
         case Registered():
             _arrived(here, seq, event, event.keys, changes)
+        case Noted():
+            changes.put(
+                Named(seq, pieces_of_runs(block_id(here.id, event.tier, 0), event.slots), bytes.fromhex(event.keys))
+            )
         case TransferStarted():
             changes.keys.append(_named(here, seq, event, event.keys))
         case TransferCompleted() if transfer:

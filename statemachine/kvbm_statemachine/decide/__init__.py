@@ -9,6 +9,7 @@ from kvbm_statemachine.decide.attach import attach, free_quarantined
 from kvbm_statemachine.decide.desk import Desk, check_priority
 from kvbm_statemachine.decide.evict import evict
 from kvbm_statemachine.decide.lookup import Hit, look, match
+from kvbm_statemachine.decide.note import note
 from kvbm_statemachine.decide.opening import plan_opening
 from kvbm_statemachine.decide.register import register
 from kvbm_statemachine.decide.transfer import (
@@ -39,6 +40,7 @@ __all__ = [
     "look",
     "match",
     "next_batch",
+    "note",
     "offload",
     "onboard",
     "plan_opening",

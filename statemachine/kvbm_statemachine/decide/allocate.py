@@ -19,6 +19,7 @@ from kvbm_events.schema import (
 from kvbm_events.schema.errors import IllegalTransition, InvalidCommand, TierFull
 from kvbm_statemachine.columns import Columns
 from kvbm_statemachine.decide.desk import Desk, check_priority
+from kvbm_statemachine.decide.evict import by_writer
 from kvbm_statemachine.policies import Victims
 from kvbm_statemachine.table import Step
 from kvbm_statemachine.tier import Tier
@@ -102,8 +103,8 @@ def make_room(desk: Desk, tier: Tier, count: int, request: str) -> None:
     """Evict until `count` slots are free. Raises as `check_room`; then nothing was evicted."""
     victims = check_room(tier, count)
     if victims:
-        for columns in _columns(victims):
-            _evict(desk, tier, columns, request)
+        for columns, writer in by_writer(tier, _columns(victims)):
+            _evict(desk, tier, columns, request, writer)
 
 
 def _columns(victims: list[Victims]) -> list[Columns]:
@@ -128,7 +129,7 @@ def _columns(victims: list[Victims]) -> list[Columns]:
     return [columns for columns in events if columns.slots]
 
 
-def _evict(desk: Desk, tier: Tier, columns: Columns, request: str) -> None:
+def _evict(desk: Desk, tier: Tier, columns: Columns, request: str, writer: str) -> None:
     state = desk.state
     event = Evicted(
         epoch=state.epoch,
@@ -140,6 +141,7 @@ def _evict(desk: Desk, tier: Tier, columns: Columns, request: str) -> None:
         reason="capacity",
         actor=tier.policy.name,
         request=request,
+        writer=writer,
     )
     desk.emit(event)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from kvbm_events.schema import LOST, MAX_BLOCKS, Evicted, EvictReason, TierName, check_keys, to_runs
 from kvbm_events.schema.errors import BlockHeld, InvalidCommand
@@ -26,7 +28,8 @@ def evict(desk: Desk, tier: TierName, keys: Sequence[str], *, reason: EvictReaso
     place = desk.state.tier(tier)
     check_keys(keys)
     total = 0
-    for columns in _as_told(place, keys) if place.observed else _decided(place, keys, reason):
+    parts = _as_told(place, keys) if place.observed else _decided(place, keys, reason)
+    for columns, writer in by_writer(place, parts):
         state = desk.state
         event = Evicted(
             epoch=state.epoch,
@@ -37,10 +40,31 @@ def evict(desk: Desk, tier: TierName, keys: Sequence[str], *, reason: EvictReaso
             keys="".join(columns.keys),
             reason=reason,
             actor=actor,
+            writer=writer,
         )
         desk.emit(event)
         total += len(columns.slots)
     return total
+
+
+def by_writer(tier: Tier, parts: Iterable[Columns]) -> Iterator[tuple[Columns, str]]:
+    """What is evicted, cut so that each event has blocks of one writer, the end of a chain first; empty for this instance."""
+    for columns in parts:
+        if not tier.writers:
+            yield columns, ""
+            continue
+        chain_of, writer_of = tier.lineage.chain_of, tier.writers.get
+        blocks = [*zip(columns.keys, columns.slots, strict=True)]
+        runs: list[tuple[str, Columns]] = []
+        for _, chain in groupby(blocks, key=lambda block: chain_of(block[1]).id):
+            cut = [(who, [*run]) for who, run in groupby(chain, key=lambda block: writer_of(block[1], ""))]
+            runs += [(who, Columns([key for key, _ in run], [slot for _, slot in run])) for who, run in cut[::-1]]
+        for writer, same in groupby(runs, key=itemgetter(0)):
+            group = [each for _, each in same]
+            yield (
+                Columns([key for each in group for key in each.keys], [at for each in group for at in each.slots]),
+                writer,
+            )
 
 
 def _as_told(tier: Tier, keys: Sequence[str]) -> list[Columns]:

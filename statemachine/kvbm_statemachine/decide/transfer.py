@@ -34,6 +34,7 @@ Started = TypeVar("Started", OffloadStarted, OnboardStarted)
 
 class Batch(NamedTuple):
     """Of many keys, the first in a row that can go as one transfer: those from `start` up to `end`, none if they are equal.
+    All have one writer.
 
     Those before `start` are passed over: they are there or on their way, or, `gone` of them, not in the source.
     """
@@ -49,7 +50,8 @@ def next_batch(state: State, source: TierName, tier: TierName, keys: Sequence[st
     Raises:
         UnknownTier: as it says.
     """
-    lineage, there, coming = state.tier(source).lineage, state.tier(tier).lineage.index, state.incoming[tier]
+    place, there, coming = state.tier(source), state.tier(tier).lineage.index, state.incoming[tier]
+    lineage = place.lineage
     have, start, gone = lineage.index, 0, 0
     for key in keys:
         if key in have and key not in there and key not in coming:
@@ -59,12 +61,15 @@ def next_batch(state: State, source: TierName, tier: TierName, keys: Sequence[st
     part = keys[start : start + batch_max]
     slots = [have[key] for key in part if key in have]
     is_all = len(slots) == len(part) and there.keys().isdisjoint(part) and coming.isdisjoint(part)
-    if is_all and lineage.is_path(slots):
+    if is_all and lineage.is_path(slots) and place.writer_of(slots) is not None:
         return Batch(start, start + len(part), gone)
-    size = 0
+    size, writers = 0, place.writers
+    writer = writers.get(slots[0]) if slots else None
     for key in part:
         slot = have.get(key)
         if slot is None or key in there or key in coming or (size and lineage.parent_of(slot) != part[size - 1]):
+            break
+        if writers.get(slot) != writer:
             break
         size += 1
     return Batch(start, start + size, gone)
@@ -236,8 +241,10 @@ def _ends(
         raise InvalidCommand(f"a transfer of {len(keys)} blocks", why=f"it has 1 to {MAX_BLOCKS}")
     have, there, coming = place.lineage.index, target.lineage.index, desk.state.incoming[tier]
     slots = [have[key] for key in keys if key in have]
-    if len(slots) < len(keys) or not place.lineage.is_path(slots):
-        raise InvalidCommand(f"{len(keys)} blocks from {source}", why="they are no path there", hint="see next_batch")
+    if len(slots) < len(keys) or not place.lineage.is_path(slots) or place.writer_of(slots) is None:
+        raise InvalidCommand(
+            f"{len(keys)} blocks from {source}", why="they are no path there, of one writer", hint="see next_batch"
+        )
     if not there.keys().isdisjoint(keys) or not coming.isdisjoint(keys):
         raise InvalidCommand(
             f"{len(keys)} blocks to {tier}", why="one is there, or on its way, already", hint="see next_batch"
@@ -273,6 +280,7 @@ def _start(
         deadline_us=deadline_us,
         request=request,
         priority=priority,
+        writer=source.writer_of(source_slots) or "",
     )
     desk.emit(event)
     return event

@@ -56,6 +56,10 @@ def _parts(tier: Tier, event: Evicted) -> list[Part]:
         runs = event.slots if count == end else to_runs(slots[at : at + count])
         parts.append((chain, position, count, runs))
         at += count
+    if end and event.writer != tier.writer_of(slots):
+        raise IllegalTransition(
+            f"Evicted from {event.tier}", why=f"{event.writer or 'this instance'} has not written all of it"
+        )
     if len(event.keys) != KEY_DIGITS * end:
         raise IllegalTransition(f"Evicted from {event.tier}", why="it has more keys than slots")
     return parts

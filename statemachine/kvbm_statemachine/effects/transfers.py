@@ -55,6 +55,8 @@ def _source_flaw(source: Tier, event: TransferStarted, keys: list[str], slots: l
         return "its source slots do not hold its keys, each the parent of the next"
     if source.lineage.parent_of(slots[0]) != event.parent:
         return "its first block has another parent"
+    if event.writer != source.writer_of(slots):
+        return "its source blocks have another writer, or several"
     if event.checksums and event.checksums != source.checksums.of(slots):
         return "its checksums are not those with which its source blocks came"
     return ""

@@ -40,13 +40,13 @@ class BlockObjects:
         self.names, self.place, self.patience_s = names, place, client.patience_s
         self._client = client
 
-    def get(self, key: str, target: memoryview) -> None:
-        """Read a block that has as many bytes as `target`.
+    def get(self, key: str, target: memoryview, writer: str = "") -> None:
+        """Read a block that has as many bytes as `target`: this instance's, or another writer's.
 
         Raises:
             BlockLost: it is not there, or has another length.
         """
-        self._client.get(self.names.of_block(key), target)
+        self._client.get(self.names.of_block(key, writer), target)
 
     def put(self, key: str, data: memoryview) -> None:
         """Write a block, whole or not at all."""

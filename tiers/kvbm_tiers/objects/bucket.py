@@ -47,11 +47,17 @@ class Bucket:
                 f"store {blocks.place} cannot be used", why=str(error), hint="look at its address, bucket and rights"
             ) from error
         self._keys: dict[int, str] = {}
+        self._writers: dict[int, str] = {}
         self.order = Order(blocks.delete, batch_max=DELETE_MAX, patience_s=blocks.patience_s)
 
-    def assign(self, slots: Sequence[int], keys: Sequence[str]) -> None:
-        """These slots have, or are to have, the blocks with these keys."""
+    def assign(self, slots: Sequence[int], keys: Sequence[str], writer: str = "") -> None:
+        """These slots have, or are to have, the blocks with these keys; `writer` is another instance that wrote them."""
         self._keys.update(zip(slots, keys, strict=True))
+        if writer:
+            self._writers.update(dict.fromkeys(slots, writer))
+        elif self._writers:
+            for slot in slots:
+                self._writers.pop(slot, None)
 
     def key(self, slot: int) -> str:
         """The key of the block in a slot.
@@ -64,13 +70,21 @@ class Bucket:
             raise ObjectFailed(f"nobody has said which block is in slot {slot}")
         return self._keys[slot]
 
+    def name(self, slot: int) -> str:
+        """The name of the object of the block in a slot. Raises as `key`."""
+        return self.blocks.names.of_block(self.key(slot), self._writers.get(slot, ""))
+
+    def get(self, slot: int, block: memoryview) -> None:
+        """Read the object of a slot into packed memory. Raises BlockLost, ObjectFailed as `BlockObjects.get` does."""
+        self.blocks.get(self.key(slot), block, self._writers.get(slot, ""))
+
     def view(self, slot: int) -> None:
         """None: objects are not in memory."""
         check_slot(slot, self.capacity)
 
     def read(self, slot: int, block: memoryview) -> None:
         """See `Store.read`. Raises BlockLost, ObjectFailed as `BlockObjects.get` does."""
-        self.blocks.get(self.key(slot), block[: self.layout.block_bytes])
+        self.get(slot, block[: self.layout.block_bytes])
 
     def write(self, slot: int, block: memoryview) -> None:
         """See `Store.write`. Raises ObjectFailed."""

@@ -80,9 +80,9 @@ class Names(Struct, frozen=True, kw_only=True):
         """The name of the object that says what is in this instance's."""
         return f"{self.folder}/{self.instance}.json"
 
-    def of_block(self, key: str) -> str:
-        """The name of this instance's object for a block."""
-        return f"{self.folder}/{key}/{self.instance}"
+    def of_block(self, key: str, writer: str = "") -> str:
+        """The name of this instance's object for a block, or of another writer's."""
+        return f"{self.folder}/{key}/{writer or self.instance}"
 
     def parse(self, name: str) -> BlockName | None:
         """The block that an object of this slice has; None where it is something else."""

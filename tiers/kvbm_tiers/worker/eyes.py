@@ -11,7 +11,7 @@ from kvbm_events.jetstream import JetStreamLog
 from kvbm_events.schema import AnyEvent, Evicted, Opened, TransferStarted, to_slots
 from kvbm_events.schema.errors import LogGap, LogUnavailable
 from kvbm_events.sequencer import Sequencer
-from kvbm_tiers.mover import OBJECT_TIER, Deletion, Job, Report
+from kvbm_tiers.mover import Deletion, Job, Report
 from kvbm_tiers.reports import OpenAnswer, place_of
 from kvbm_tiers.worker.backlog import Backlog
 from kvbm_tiers.worker.plan import WorkerPlan, refused
@@ -105,7 +105,7 @@ class Eyes:
         """What an event orders this rank to do."""
         if isinstance(event, TransferStarted):
             return self._job(event)
-        return Deletion.of(event) if isinstance(event, Evicted) and event.tier == OBJECT_TIER else None
+        return Deletion.of(event) if isinstance(event, Evicted) else None
 
     def _job(self, event: TransferStarted) -> Job:
         """The job for this rank. The checksums are of whole blocks: of several slices the owner compares them."""

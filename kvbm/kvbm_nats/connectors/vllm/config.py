@@ -15,8 +15,9 @@ from kvbm_events.schema import TierName, TierSpec
 from kvbm_events.schema.errors import InvalidCommand, KvbmError
 from kvbm_events.subjects import check_instance
 from kvbm_nats.options import Options
+from kvbm_nats.peers.names import check_peers
 from kvbm_nats.plan import parse_plan
-from kvbm_tiers import Medium
+from kvbm_tiers import OBJECT_TIER, Medium
 
 _FILES = {"arena", "slab"}
 Seconds = Annotated[float, Meta(gt=0)]
@@ -35,6 +36,7 @@ class ConnectorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     :ivar patience_s: how long a request waits for a load that has not begun, before it is computed instead
     :ivar transfer_timeout_s: after which a transfer counts as failed
     :ivar snapshot_every: events after which an idle engine writes a snapshot; 0 for never
+    :ivar peers: other instances whose blocks in object storage are loaded too: names or patterns, or `*` for all
     """
 
     where: ClassVar[str] = "kv_connector_extra_config"
@@ -48,6 +50,12 @@ class ConnectorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     patience_s: Seconds = 2.0
     transfer_timeout_s: Seconds = 30.0
     snapshot_every: Annotated[int, Meta(ge=0)] = 50_000
+    peers: list[str] | str = []
+
+    @property
+    def following(self) -> list[str]:
+        """The names and patterns of `peers`, of which a single one may stand without brackets."""
+        return [self.peers] if isinstance(self.peers, str) else self.peers
 
     @property
     def plan(self) -> list[TierSpec]:
@@ -141,6 +149,12 @@ def _check(config: ConnectorConfig) -> None:
         )
     if isinstance(config, TierConfig):
         _check_first(config.plan[0])
+    if check_peers(config.following, config.instance) and OBJECT_TIER not in plan:
+        raise InvalidCommand(
+            f"peers without a {OBJECT_TIER}",
+            why="what another instance has is read from object storage",
+            hint=f'"tiers": "…,{OBJECT_TIER}=100000", "stores": {{"{OBJECT_TIER}": "s3://BUCKET/PREFIX"}}',
+        )
     for url in config.stores.values():
         Medium.parse(url)
 

@@ -183,6 +183,7 @@ class KvbmConnector(KVConnectorBase_V1):
             mover=mover,
             options=config.options,
             note="vllm",
+            peers=config.following,
         )
 
     def _side(self) -> SchedulerSide:

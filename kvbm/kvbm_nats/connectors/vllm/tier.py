@@ -182,4 +182,5 @@ def _open_owner(config: TierConfig, namespace: str, plan: list[TierSpec], gate: 
         mover=gate,
         options=config.options,
         note="vllm tier",
+        peers=config.following,
     )

@@ -22,6 +22,7 @@ from kvbm_nats.connectors.vllm.tiering.gate import PRIMARY, Block, Gate
 from kvbm_nats.connectors.vllm.tiering.jobs import OpenJob, Result, arrived, sources, stale, unrecorded
 from kvbm_nats.connectors.vllm.tiering.prompt import Prompt, group_of, key_of
 from kvbm_nats.manager import BlockManager
+from kvbm_statemachine.lineage import NO_SLOT
 
 IDLE_WAIT_S = 0.001
 """How long the scheduler waits for news when every request waits for a load, so that the threads that bring it get their turn."""
@@ -152,7 +153,7 @@ class TierSide:
         if not prompt.was_looked_up:
             prompt.was_looked_up = True
             manager.match(prompt.name, prompt.prefix(group_of(chunk)))
-        return bool(manager.look([key]))
+        return any(hit.slots != [NO_SLOT] for hit in manager.look([key]))  # of a peer's, what the look-up has noted
 
     def _opened(
         self, number: int, request_id: str, chunks: Collection[bytes], slots: Iterable[int], *, is_load: bool
