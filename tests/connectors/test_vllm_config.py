@@ -23,6 +23,12 @@ def test_a_good_one():
     assert str(config.media(3, 4)["g2"]) == "arena:/dev/shm/kvbm/replica-0-dp1.3"
 
 
+@pytest.mark.parametrize(("given", "meant"), [("*", ["*"]), (["replica-1", "b-*"], ["replica-1", "b-*"]), ([], [])])
+def test_peers_are_one_pattern_or_several_names(given, meant):
+    objects = {"tiers": "g2=4096,g4=65536", "stores": {"g2": "arena:/dev/shm/kvbm", "g4": "s3://bucket/kv"}}
+    assert read_config(ConnectorConfig, GOOD | objects | {"peers": given}).following == meant
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -42,6 +48,10 @@ def test_a_good_one():
         ({"patience_s": 0}, "Expected `float` > 0.0 - at `\\$.patience_s`"),
         ({"transfer_timeout_s": "long"}, "Expected `float`, got `str` - at `\\$.transfer_timeout_s`"),
         ({"snapshot_every": -1}, "snapshot_every"),
+        ({"peers": ["replica-1"]}, "peers without a g4.*read from object storage"),
+        ({"peers": ["replica-0"]}, "that is this instance itself"),
+        ({"peers": "replica/*"}, "a pattern has letters"),
+        ({"peers": 1}, "got `int` - at `\\$.peers`"),
     ],
 )
 def test_a_bad_one_is_refused_by_name(change, said):

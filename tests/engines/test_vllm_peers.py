@@ -88,3 +88,22 @@ def test_a_damaged_object_is_found_out_and_computed_and_stays_its_writers(reader
     reader.engine.empty_device()
     assert set(fleet.store.bucket.names) >= set(names), "only its writer deletes"
     assert reader.verify(reader.engine.ask("status")).is_equal
+
+
+def test_the_tier_below_vllms_own_offload_reads_them_too(fleet, answer):
+    below = {"tiers": "g4=512", "stores": {"g4": fleet.store.url("kv")}}
+    with fleet.site("below-a") as site:
+        engine = site.start_below(**below)
+        engine.generate([LONG])
+        assert engine.ask("drain")["is_drained"]
+        assert engine.ask("status")["registered"]["g4"] == BLOCKS
+        site.quit()
+    with fleet.site("below-b") as other:
+        engine = other.start_below(**below, peers=[site.instance])
+        assert engine.ask("follow", peer=site.instance, blocks=BLOCKS)["blocks"] == BLOCKS
+        (said,) = engine.generate([LONG])
+        assert (words(said), said["cached"]) == (words(answer), CACHED)
+        assert engine.ask("drain")["is_drained"]
+        status = engine.ask("status")
+        assert status["events"]["Noted"] >= 1
+        assert other.verify(status).is_equal

@@ -20,8 +20,10 @@ from kvbm_statemachine import (
     from_bytes,
     to_bytes,
 )
-from kvbm_statemachine.snapshot import SNAPSHOT_VERSION
+from kvbm_statemachine.decide import evict, note
+from kvbm_statemachine.snapshot import NOTING_VERSION, SNAPSHOT_VERSION
 from support.chained_keys import key_at
+from support.desks import desk_of, spec
 from support.history import PLANS, fold
 from support.seeded_history import seeded_events
 
@@ -39,6 +41,19 @@ def test_what_is_read_is_what_was_written_and_goes_on_alike(policy, plan):
         for event in events[at:]:
             evolve(read, event)
         assert first_difference(read, fold(events)) == ""
+
+
+def test_notes_raise_the_version_and_what_has_none_is_as_it_was_before_there_were_any():
+    desk, _ = desk_of(spec("g4", 8))
+    without = to_bytes(desk.state)
+    assert b"writers" not in without
+    assert msgspec.msgpack.decode(without)["version"] == SNAPSHOT_VERSION
+    note(desk, "g4", [key_at(1)], writer="a", checksums="1" * 16)
+    noted = to_bytes(desk.state)
+    assert msgspec.msgpack.decode(noted)["version"] == NOTING_VERSION
+    assert from_bytes(noted).tiers["g4"].writers == {0: "a"}
+    evict(desk, "g4", [key_at(1)], reason="operator", actor="a")
+    assert msgspec.msgpack.decode(to_bytes(desk.state))["version"] == SNAPSHOT_VERSION
 
 
 def test_the_digest_is_that_of_the_bytes_and_tells_states_apart():
@@ -96,8 +111,8 @@ def changed(change, policy="fifo"):
 
 
 def test_a_snapshot_of_another_version():
-    data = changed(lambda parts: parts.update(version=SNAPSHOT_VERSION + 1))
-    with pytest.raises(IllegalTransition, match=f"is of version {SNAPSHOT_VERSION + 1}.*replay from the log"):
+    data = changed(lambda parts: parts.update(version=NOTING_VERSION + 1))
+    with pytest.raises(IllegalTransition, match=f"is of version {NOTING_VERSION + 1}.*replay from the log"):
         from_bytes(data)
 
 

@@ -301,7 +301,10 @@ class History(RuleBasedStateMachine):
         assert not any(can_go[:start])
         assert all(can_go[start:end])
         assert gone == sum(key not in have for key in keys[:start])
-        assert end == start or end - start == size or end == len(keys) or not can_go[end]
+        whose = [self.book.writers.get((ends[0], key), "") for key in keys]
+        assert len(set(whose[start:end])) <= 1
+        is_cut = end == start or end - start == size or end == len(keys) or not can_go[end]
+        assert is_cut or whose[end] != whose[end - 1]
         return keys[start:end]
 
     def _held(self, request: str, name: TierName) -> set[int]:

@@ -88,6 +88,10 @@ def _attach(history: History, chance: Random) -> None:
         history.free_quarantined(_pick(chance))
 
 
+def _note(history: History, chance: Random) -> None:
+    history.note(_pick(chance), _path(chance), chance.randrange(3), chance.choice("ab"))
+
+
 def _reopen(history: History, chance: Random) -> None:
     if chance.random() < 0.3:
         change = chance.choice(("", "lost", "policy", "capacity"))
@@ -96,5 +100,5 @@ def _reopen(history: History, chance: Random) -> None:
 
 _STEPS: tuple[Step, ...] = (
     _serve, _serve, _serve, _allocate, _register, _release, _transfer, _transfer, _settle, _settle, _evict, _reopen,
-    _attach,
+    _attach, _note,
 )  # fmt: skip

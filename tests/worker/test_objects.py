@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from kvbm_events.schema import Evicted, OffloadFailed, OnboardFailed
+from kvbm_events.schema import Evicted, Noted, OffloadFailed, OnboardFailed
 from kvbm_nats.publisher import Publisher
 from kvbm_tiers import Medium, preset
 from kvbm_tiers.objects import Names
@@ -22,8 +22,8 @@ KEYS = prefix(range(6))
 class Fleet:
     """A service, its worker, and a client."""
 
-    def __init__(self, url, instance, s3, folder):
-        self.url, self.instance, self.s3 = url, instance, s3
+    def __init__(self, url, instance, s3, folder, *serve):
+        self.url, self.instance, self.s3, self._serve = url, instance, s3, serve
         s3.options = {"timeout_s": 4}
         self._memory = f"--folder={folder}", "--layout=tiny", f"--store=g4={s3.url('cache')}"
         prefix_ = Medium.parse(s3.url("cache")).path
@@ -31,7 +31,7 @@ class Fleet:
         self.said = []
 
     async def start(self):
-        self.service = await ServiceProcess(self.url, self.instance, workers=1, tiers=TIERS).start()
+        self.service = await ServiceProcess(self.url, self.instance, *self._serve, workers=1, tiers=TIERS).start()
         await self.start_worker()
         self.kv = await Publisher.connect(self.url, self.instance)
         return self
@@ -155,3 +155,23 @@ async def test_a_store_that_dies_and_comes_back_costs_what_was_under_way_and_not
     assert await fleet.load("c") == 6
     status = await fleet.kv.status()
     assert {tier.quarantined for tier in status.tiers} == {0}
+
+
+async def test_workers_read_what_another_instance_has_put_there_and_never_delete_it(fleet, nats_url, s3, tmp_path):
+    await fleet.compute("a")
+    await fleet.over()
+    await fleet.wait_objects(KEYS)
+    before = s3.bucket.names
+    name = f"{fleet.instance}-reader"
+    reader = await Fleet(nats_url, name, s3, tmp_path / "reader", f"--peers={fleet.instance}").start()
+    try:
+        async with asyncio.timeout(30):
+            while not await reader.load("b"):  # it has not read the other's log yet
+                pass
+        assert await reader.load("c") == 6
+        assert {event.writer for event in await reader.events(Noted)} == {fleet.instance}
+        await reader.kv.evict(KEYS, tier="g4")
+        await reader.over()
+    finally:
+        await reader.stop()
+    assert set(s3.bucket.names) == {*before, reader.names.sidecar}

@@ -49,6 +49,8 @@ class Booked:
         source, target = self._stores.get(job.source), self._stores.get(job.tier)
         if isinstance(source, Bucket):
             source.assign(job.source_slots, job.keys, job.writer)
+        elif job.writer:
+            flaw = flaw or f"{job.source} is no object storage: nothing of {job.writer} can be read there"
         if isinstance(target, Bucket):
             target.assign(job.slots, job.keys)
         self._book.submit(job, flaw)

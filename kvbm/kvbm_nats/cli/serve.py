@@ -24,6 +24,7 @@ def serve(
     tiers: Annotated[str, Parameter(env_var="KVBM_TIERS")] = "",
     lease_s: float = 30.0,
     workers: int = 0,
+    peers: str = "",
     metrics: MetricsOptions | None = None,
 ) -> None:
     """Host one instance, or those of a configuration file, as a NATS micro service that `nats micro ls` finds.
@@ -37,17 +38,21 @@ def serve(
         tiers: the tier plan, `g1=BLOCKS[:POLICY][:ADMISSION],...`
         lease_s: how long a client may be silent before its requests are released
         workers: how many `kvbm worker` hold a slice of every block and move it; with 0 this process moves them
+        peers: other instances whose objects in g4 are found and loaded too: names or patterns, comma-separated; `*` for all
         metrics: see below
     """
     log_to_stderr()
     given = nats or NatsOptions()
-    hosted = load_config(config) if config else _from_options(given, namespace, tiers, lease_s, workers)
+    hosted = load_config(config) if config else _from_options(given, namespace, tiers, lease_s, workers, peers)
     asyncio.run(host(hosted, (metrics or MetricsOptions()).place()))
 
 
-def _from_options(nats: NatsOptions, namespace: str, tiers: str, lease_s: float, workers: int) -> ServeConfig:
+def _from_options(
+    nats: NatsOptions, namespace: str, tiers: str, lease_s: float, workers: int, peers: str
+) -> ServeConfig:
     for name, given in (("namespace", namespace), ("tiers", tiers)):
         if not given:
             raise InvalidCommand(f"no {name}", why=f"--{name} is empty", hint="give it, or a file with --config")
-    instance = InstanceConfig(name=nats.instance, namespace=namespace, tiers=tiers, workers=workers)
+    names = tuple(filter(None, peers.split(",")))
+    instance = InstanceConfig(name=nats.instance, namespace=namespace, tiers=tiers, workers=workers, peers=names)
     return ServeConfig(url=nats.nats_url, instances=[instance], lease_s=lease_s)

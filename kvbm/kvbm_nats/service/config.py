@@ -21,7 +21,9 @@ from kvbm_events.schema import TIERS, TierName, TierSpec
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_events.subjects import check_instance
 from kvbm_nats.options import Options
+from kvbm_nats.peers.names import check_peers
 from kvbm_nats.plan import parse_plan
+from kvbm_tiers import OBJECT_TIER
 from kvbm_tiers.reports import MAX_RANKS
 
 MAX_INSTANCES = 64
@@ -35,6 +37,7 @@ class InstanceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     :ivar keep: tiers whose blocks survive a restart of the service
     :ivar workers: how many tier workers hold a slice of every block; 0 where this process is to copy by itself
     :ivar dead_after_s: how long a tier worker may be silent before what it was moving has failed
+    :ivar peers: other instances whose objects in g4 are found and loaded too, by name or pattern; its workers read them
     :ivar options: see `BlockManager`
     """
 
@@ -44,6 +47,7 @@ class InstanceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     keep: tuple[TierName, ...] = TIERS
     workers: Annotated[int, Meta(ge=0, le=MAX_RANKS)] = 0
     dead_after_s: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
+    peers: tuple[str, ...] = ()
     options: Options = Options()
 
     def specs(self) -> list[TierSpec]:
@@ -78,7 +82,13 @@ class ServeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         if len(set(names)) != len(names):
             raise InvalidCommand(f"instances {', '.join(names)}", why="one name stands twice")
         for instance in self.instances:
-            instance.specs()
+            plan = instance.specs()
+            if check_peers(instance.peers, instance.name) and (not instance.workers or plan[-1].tier != OBJECT_TIER):
+                raise InvalidCommand(
+                    f"peers of {instance.name!r} without workers, or without a {OBJECT_TIER}",
+                    why="what another instance has is read from object storage, by tier workers",
+                    hint=f"workers = 1, a plan with {OBJECT_TIER}, and `kvbm worker --store {OBJECT_TIER}=s3://…`",
+                )
             instance.options.check()
         return self
 

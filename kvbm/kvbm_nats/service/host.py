@@ -164,6 +164,7 @@ class InstanceHost:
                 mover=mover,
                 options=self._config.options,
                 observer=self._tally,
+                peers=self._config.peers,
             )
         except BaseException:
             if mover:

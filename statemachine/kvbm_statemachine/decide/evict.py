@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from operator import itemgetter
 
 from kvbm_events.schema import LOST, MAX_BLOCKS, Evicted, EvictReason, TierName, check_keys, to_runs
 from kvbm_events.schema.errors import BlockHeld, InvalidCommand
@@ -59,7 +58,7 @@ def by_writer(tier: Tier, parts: Iterable[Columns]) -> Iterator[tuple[Columns, s
         for _, chain in groupby(blocks, key=lambda block: chain_of(block[1]).id):
             cut = [(who, [*run]) for who, run in groupby(chain, key=lambda block: writer_of(block[1], ""))]
             runs += [(who, Columns([key for key, _ in run], [slot for _, slot in run])) for who, run in cut[::-1]]
-        for writer, same in groupby(runs, key=itemgetter(0)):
+        for writer, same in groupby(runs, key=lambda each: each[0]):
             group = [each for _, each in same]
             yield (
                 Columns([key for each in group for key in each.keys], [at for each in group for at in each.slots]),
