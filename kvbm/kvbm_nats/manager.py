@@ -97,8 +97,7 @@ class BlockManager:
         """Recover the instance from its log and claim its next epoch.
 
         Args:
-            log: a NATS server's URL, a log, or what connects to one; it is used on a thread of its own,
-                and a log that is given stays open
+            log: a NATS server's URL, what connects to one, or a log, which stays open; used on a thread of its own
             instance: the instance's name
             namespace: fingerprint of all that must agree before blocks are reused, as `field=value;…`
             tiers: the tiers, fastest first
@@ -121,7 +120,7 @@ class BlockManager:
             fastest = min((spec.tier for spec in tiers), default=None)
             keep = [tier for tier in keep if tier == fastest]
         source = partial(JetStreamLog.connect, log) if isinstance(log, str) else log
-        follow = plan_following(source, instance, peers, tiers, options)
+        follow = plan_following(source, instance, peers, namespace, tiers, options)
         thread = LogThread(source, pending_max=options.pending_max, observer=observer)
         try:
             recovered = thread.call(lambda it: recover(it, instance), timeout_s=3600)

@@ -189,11 +189,24 @@ def test_who_does_not_follow_finds_nothing(pair):
         assert not of_kind(b, Noted)
 
 
-def test_blocks_of_another_namespace_are_not_found(pair):
-    with pair.open_writer() as a, pair.open_reader(namespace="n=2") as b:
+def current(manager):
+    """The one peer, once its log was read to its end."""
+    deadline = time.monotonic() + 30
+    while not any(peer.is_current for peer in manager.peers.status()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (peer,) = manager.peers.status()
+    return peer
+
+
+def test_blocks_of_another_namespace_are_not_found_and_a_peer_that_has_one_is_told_of(pair, capsys):
+    with pair.open_writer() as a:
         a.compute(KEYS)
-        assert b.knows(pair.writer, KEYS)
+    with pair.open_reader(namespace="n=2") as b:
+        peer = current(b.owner)
+        assert (peer.namespace, peer.blocks, peer.passed_over) == ("n=1", 0, 0)
         assert b.owner.match("r", KEYS) == []
+    assert "a peer has another namespace" in capsys.readouterr().out
 
 
 def test_a_pattern_means_all_instances_that_there_are_and_that_come(pair):
@@ -243,11 +256,7 @@ def test_only_so_many_blocks_of_peers_are_kept_in_mind(pair):
         peers=[pair.writer],
     )
     with manager:
-        deadline = time.monotonic() + 30
-        while not any(peer.is_current for peer in manager.peers.status()):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        (peer,) = manager.peers.status()
+        peer = current(manager)
         assert (peer.blocks, peer.passed_over) == (4, 2)
 
 
@@ -267,3 +276,44 @@ def test_peers_that_cannot_be_followed_are_refused_with_the_reason(nats_url, log
     source = nats_url if log == "url" else MemoryLog()
     with pytest.raises(InvalidCommand, match=why):
         BlockManager.open(source, "i", namespace="n", tiers=tiers, peers=peers)
+
+
+def test_a_server_that_was_killed_is_followed_on_from_where_it_was(nats_server, s3, tmp_path):
+    pair = Pair(nats_server.url, s3, tmp_path, "p")
+    with pair.open_writer() as a, pair.open_reader() as b:
+        a.compute(KEYS[:3])
+        assert b.knows(pair.writer, KEYS[:3])
+        nats_server.kill()
+        assert b.owner.match("r", KEYS), "what is known is found meanwhile"
+        b.owner.release("r")
+        nats_server.start()
+        a.compute(KEYS)
+        assert b.knows(pair.writer, KEYS)
+        assert b.load(KEYS) == 6
+        assert {peer.trouble for peer in b.owner.peers.status()} == {""}
+
+
+def test_a_log_that_was_trimmed_is_read_from_its_snapshot(nats_url, s3, tmp_path, instance):
+    async def trim():
+        log = await JetStreamLog.connect(nats_url)
+        try:
+            await log.trim(pair.writer, await log.last_seq(pair.writer))
+        finally:
+            await log.close()
+
+    pair = Pair(nats_url, s3, tmp_path, instance)
+    with pair.open_writer() as a, pair.open_reader() as b:
+        a.compute(KEYS)
+        a.owner.snapshot()
+        asyncio.run(trim())
+        third = ObjectOwner(nats_url, tmp_path / "c", s3.url("cache"), instance=f"{instance}-c", peers=[pair.writer])
+        with third:
+            assert third.knows(pair.writer, KEYS)
+            assert third.load(KEYS) == 6
+        assert b.knows(pair.writer, KEYS)
+
+
+def test_a_peer_that_never_wrote_is_told_of(pair, capsys):
+    with pair.open_reader(peers=["nobody-of-this-name"]) as b:
+        assert b._becomes(lambda: "a peer has no log" in capsys.readouterr().out)
+        assert b.owner.match("r", KEYS) == []

@@ -32,7 +32,7 @@ def own_sums(state: State) -> dict[str, str]:
 def test_it_is_what_a_whole_fold_has(policy, monkeypatch):
     monkeypatch.setitem(PLANS, "g1+g4", [spec("g1", 12), spec("g4", 9)])
     history: History = seeded_history(policy, "g1+g4", 11, steps=800)
-    state, seen = State(), PeerBlocks("a", lambda: 1 << 30)
+    state, seen = State(), PeerBlocks("a", lambda: 1 << 30, "n")
     late: list[PeerBlocks] = []
     sizes = set[int]()
     for at, event in enumerate(history.events):
@@ -42,19 +42,20 @@ def test_it_is_what_a_whole_fold_has(policy, monkeypatch):
             assert peer.sums == own_sums(state), (at, event)
         sizes.add(len(seen.sums))
         if not at % 40:
-            late.append(PeerBlocks("a", lambda: 1 << 30))
+            late.append(PeerBlocks("a", lambda: 1 << 30, "n"))
             late[-1].begin(dump_of(to_bytes(state)), at)
     assert max(sizes) >= 2, "the history brings blocks there"
 
 
 def test_what_there_is_no_room_for_is_counted_and_not_kept():
     desk, events = desk_of(spec("g1", 8), spec("g4", 8))
-    peer = PeerBlocks("a", lambda: 4 - len(peer.sums))
+    peer = PeerBlocks("a", lambda: 4 - len(peer.sums), "n=1")
     put(desk, KEYS)
     started = offload(desk, "g1", "g4", KEYS, deadline_us=9)
     slots = list(desk.state.transfers[started.transfer].open)
     fail_transfer(desk, started.transfer, slots=slots[:1], reason="x")
     complete_transfer(desk, started.transfer, checksums="1" * CHECKSUM_DIGITS * 5, length_bytes=7)
+    peer.namespace = "n=1"  # as `Opened` says
     for event in events:
         peer.take(event)
     assert (list(peer.sums), peer.passed_over, peer.length_bytes) == (KEYS[1:5], 1, 7)
@@ -62,17 +63,28 @@ def test_what_there_is_no_room_for_is_counted_and_not_kept():
     assert list(peer.sums) == KEYS[3:5]
 
 
-def peer_of(name, keys, namespace="n=1"):
-    peer = PeerBlocks(name, lambda: 1 << 30)
-    peer.namespace, peer.sums = namespace, dict.fromkeys(keys, "1" * CHECKSUM_DIGITS)
+def peer_of(name, keys):
+    peer = PeerBlocks(name, lambda: 1 << 30, "n=1")
+    peer.sums = dict.fromkeys(keys, "1" * CHECKSUM_DIGITS)
     return peer
+
+
+def test_of_another_namespace_nothing_is_kept():
+    desk, _ = desk_of(spec("g1", 8), spec("g4", 8))
+    put(desk, KEYS)
+    started = offload(desk, "g1", "g4", KEYS, deadline_us=9)
+    complete_transfer(desk, started.transfer, checksums="1" * CHECKSUM_DIGITS * 6)
+    ours, other = (PeerBlocks("a", lambda: 9, namespace) for namespace in ("n=1", "n=2"))
+    for peer in (ours, other):
+        peer.begin(dump_of(to_bytes(desk.state)), 3)
+        assert peer.namespace == "n=1"
+    assert (len(ours.sums), len(other.sums), other.passed_over) == (6, 0, 0)
 
 
 def test_a_look_up_goes_on_with_who_reaches_furthest_and_over_what_is_ours():
     desk, _ = desk_of(spec("g1", 8), spec("g4", 8))
     one, two = peer_of("one", KEYS[:2]), peer_of("two", [*KEYS[:3], KEYS[4]])
-    stranger = peer_of("stranger", KEYS, namespace="n=2")
-    find = lambda at, hidden=(): pieces_beyond(desk.state, KEYS, at, [one, two, stranger], hidden)  # noqa: E731 - short
+    find = lambda at, hidden=(): pieces_beyond(desk.state, KEYS, at, [one, two], hidden)  # noqa: E731 - short
     assert find(0) == [Piece(0, 3, two)]
     assert find(3) == []
     note(desk, "g4", KEYS[3:4], writer="b", parent=KEYS[2], checksums="1" * CHECKSUM_DIGITS)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from hashlib import blake2b
 
 from kvbm_events.memory import MemoryLog
-from kvbm_events.schema import ROOT, AnyEvent, TierName, TierSpec
+from kvbm_events.schema import CHECKSUM_DIGITS, ROOT, AnyEvent, TierName, TierSpec
 from kvbm_events.schema.errors import RefusedError
 from kvbm_statemachine import State, check_integrity, evolve
 from kvbm_statemachine.decide import (
@@ -17,6 +17,7 @@ from kvbm_statemachine.decide import (
     evict,
     fail_transfer,
     match,
+    note,
     plan_opening,
     register,
     release,
@@ -114,6 +115,11 @@ class Story:
         tier = self._tier(b)
         keys = list(self.state.tier(tier).lineage.index)
         evict(self.desk, tier, [keys[a % len(keys)]], reason="operator", actor="test")
+
+    def _do_note(self, a: int, b: int) -> None:
+        keys = chain(a, 1 + b % 9)[b % 3 :]
+        parent = chain(a, b % 3)[-1] if b % 3 else ROOT
+        note(self.desk, "g3", keys, writer=f"w{a % 2}", parent=parent, checksums="1" * CHECKSUM_DIGITS * len(keys))
 
     def _do_corrupt(self, a: int, b: int) -> None:
         tier = self._tier(b)

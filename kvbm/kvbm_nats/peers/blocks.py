@@ -30,7 +30,7 @@ _SUM_BYTES = CHECKSUM_DIGITS // 2
 class PeerStatus(Struct, frozen=True, kw_only=True):
     """A peer as its follower knows it.
 
-    :ivar namespace: its own; only blocks of the same one are found
+    :ivar namespace: its own; of another one than ours nothing is kept
     :ivar blocks: that it has in object storage, and that are known here
     :ivar passed_over: blocks that are not kept in mind, for there were too many
     :ivar seq: up to where its log was read
@@ -56,9 +56,9 @@ class PeerBlocks:
     :ivar seq, is_current, trouble: see `PeerStatus`
     """
 
-    def __init__(self, name: str, room: Callable[[], int]) -> None:
-        """Nothing is known; `room` says how many blocks more may be."""
-        self.name, self.namespace = name, ""
+    def __init__(self, name: str, room: Callable[[], int], wanted: str) -> None:
+        """Nothing is known; `room` says how many blocks more may be. Only those of the `wanted` namespace are kept."""
+        self.name, self.namespace, self._wanted = name, "", wanted
         self.sums: dict[str, str] = {}
         self.length_bytes = self.passed_over = self.seq = 0
         self.is_current, self.trouble = False, ""
@@ -143,6 +143,8 @@ class PeerBlocks:
         return keys
 
     def _add(self, keys: list[str], sums: list[str]) -> None:
+        if self.namespace != self._wanted:
+            return
         count = max(0, min(len(keys), self._room()))
         self.sums.update(zip(keys[:count], sums[:count], strict=True))
         self.passed_over += len(keys) - count

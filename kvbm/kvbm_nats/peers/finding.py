@@ -21,12 +21,12 @@ class Piece(NamedTuple):
 def pieces_beyond(
     state: State, keys: Sequence[str], start: int, peers: Iterable[PeerBlocks], hidden: Collection[str]
 ) -> list[Piece]:
-    """What of `keys` there is from `start` on: the longest run that a peer of the namespace has, and so on from its end.
+    """What of `keys` there is from `start` on: the longest run that a peer has, and so on from its end.
 
     What is on its way to our own g4, or there and not to be found yet (`hidden`), is nobody's: it ends the row.
     """
     index, coming = state.tiers[OBJECT_TIER].lineage.index, state.incoming[OBJECT_TIER]
-    theirs = [peer for peer in peers if peer.sums and peer.namespace == state.namespace]
+    theirs = [peer for peer in peers if peer.sums]
     pieces: list[Piece] = []
     at = start
     while at < len(keys):

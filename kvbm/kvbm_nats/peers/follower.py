@@ -35,7 +35,13 @@ class Follower:
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Log]], instance: str, names: Sequence[str], *, blocks_max: int
+        self,
+        connect: Callable[[], Awaitable[Log]],
+        instance: str,
+        names: Sequence[str],
+        *,
+        namespace: str,
+        blocks_max: int,
     ) -> None:
         """Start; whether the server answers shows later, and in the log of this program.
 
@@ -43,10 +49,12 @@ class Follower:
             connect: opens the log; it is closed here
             instance: who follows, which is none of its own peers
             names: of peers, or patterns, as `check_peers` gave them
+            namespace: whose blocks are kept in mind
             blocks_max: how many blocks of all peers are kept in mind
         """
         self.peers: dict[str, PeerBlocks] = {}
-        self._connect, self._instance, self._names, self._blocks_max = connect, instance, tuple(names), blocks_max
+        self._connect, self._instance, self._names = connect, instance, tuple(names)
+        self._namespace, self._blocks_max = namespace, blocks_max
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._warned: dict[tuple[str, str], str] = {}
         self._loop = asyncio.new_event_loop()
@@ -113,7 +121,7 @@ class Follower:
         if len(self._tasks) >= PEERS_MAX:
             self._warn(name, "a peer is not followed", f"{PEERS_MAX} are, which is the most")
             return
-        peer = self.peers[name] = PeerBlocks(name, self._room)
+        peer = self.peers[name] = PeerBlocks(name, self._room, self._namespace)
         self._tasks[name] = asyncio.create_task(self._follow(log, peer))
 
     async def _judge(self, log: Log, peer: PeerBlocks, before: int | None) -> int:
@@ -128,6 +136,9 @@ class Follower:
         elif before and peer.seq < before and not peer.trouble:
             peer.is_current = False
             self._warn(peer.name, "a peer's log is read late", f"up to {peer.seq} of {end}")
+        if peer.is_current and peer.namespace != self._namespace and peer.name in self._names:
+            why = f"it is {peer.namespace!r} and not {self._namespace!r}: nothing of it is found"
+            self._warn(peer.name, "a peer has another namespace", why)
         if peer.passed_over:
             why = f"{self._blocks_max} of all peers are kept in mind; further ones are not found"
             self._warn(peer.name, "a peer has too many blocks", why)

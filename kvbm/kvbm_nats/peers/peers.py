@@ -97,6 +97,7 @@ def plan_following(
     source: Log | Callable[[], Awaitable[Log]],
     instance: str,
     peers: Sequence[str],
+    namespace: str,
     tiers: Sequence[TierSpec],
     options: Options,
 ) -> Callable[[], Follower] | None:
@@ -121,4 +122,4 @@ def plan_following(
             why="they are followed in a thread of its own, over a connection of its own",
             hint="give the server's URL, or what connects to it",
         )
-    return partial(Follower, source, instance, names, blocks_max=options.peer_blocks_max)
+    return partial(Follower, source, instance, names, namespace=namespace, blocks_max=options.peer_blocks_max)
