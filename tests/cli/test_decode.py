@@ -35,6 +35,7 @@ EVENTS = [
     schema.OnboardFailed(**AT, **FAILED),
     schema.Evicted(**AT, tier="g1", slots=[(9, 1), (5, 1)], keys=B + A, reason="capacity", actor="lru"),
     schema.Attached(**AT, rank=0, holder="worker 1", contents=[schema.Contents(tier="g2", name="x", why="it is new")]),
+    schema.Noted(**AT, tier="g4", writer="replica-1", slots=[(5, 2)], keys=A + B, checksums="1" * 16 + "2" * 16),
 ]
 
 

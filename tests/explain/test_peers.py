@@ -39,9 +39,9 @@ async def test_the_life_of_a_block_names_its_writer(reader, life_of, story_of):
     life = await life_of(KEYS[1])
     said = [each.said for each in life.events if each.instance == "b"]
     assert said == [
-        "noted in g4 slot 1: a has written it, 864 bytes, xxh3 abababababababab",
+        "noted in g4 slot 1: written by a, 864 bytes, xxh3 abababababababab",
         "g4 of a → g1 slot 1 for req-2 arrived, 864 bytes, xxh3 abababababababab",
-        "evicted from g4 slot 1: gone, by mover; a has written it",
+        "evicted from g4 slot 1: gone, by mover; written by a",
     ]
     assert {(place.instance, place.tier) for place in life.places} == {("a", "g1"), ("a", "g4"), ("b", "g1")}
     assert life.parent == KEYS[0]

@@ -167,7 +167,7 @@ def _say(row: KeyRow, first: object, last: object, *, was_in_doubt: bool) -> str
 def _came(row: KeyRow, event: Registered | Noted) -> str:
     if isinstance(event, Registered):
         return f"registered in {row.tier} slot {row.slot} by {event.request}"
-    return f"noted in {row.tier} slot {row.slot}: {event.writer} has written it{_bytes_of(row.slot, event)}"
+    return f"noted in {row.tier} slot {row.slot}: written by {event.writer}{_bytes_of(row.slot, event)}"
 
 
 def _bytes_of(slot: int, event: TransferCompleted | Noted) -> str:

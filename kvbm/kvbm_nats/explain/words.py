@@ -65,7 +65,7 @@ def tokens_of(namespace: str) -> int | None:
 
 def why_evicted(event: Evicted) -> str:
     """Reason and actor of an eviction, and for whom."""
-    whose = f"; {event.writer} has written it" if event.writer else ""
+    whose = f"; written by {event.writer}" if event.writer else ""
     if event.reason == "capacity":
         return f"capacity, {made_room(event)}{whose}"
     return f"{event.reason}, by {event.actor}{whose}"
