@@ -21,7 +21,7 @@ from kvbm_nats.peers.names import PEERS_MAX, chosen, is_pattern
 from kvbm_statemachine import digest_of
 from kvbm_statemachine.snapshot import dump_of
 
-LOOK_EVERY_S = 10.0
+FIRST_LOOK_S, LOOK_EVERY_S = 0.25, 10.0
 RETRY_S = 5.0
 CLOSE_S = 5.0
 
@@ -103,6 +103,7 @@ class Follower:
     async def _watch(self, log: Log) -> None:
         """Follow who is meant, and look from time to time who else is, and how far each has been read."""
         ends: dict[str, int] = {}
+        pause_s = FIRST_LOOK_S
         while True:
             try:
                 known = await log.instances() if any(map(is_pattern, self._names)) else []
@@ -113,7 +114,8 @@ class Follower:
                 self._warned.pop(("", "peers cannot be followed"), None)
             except LogUnavailable as error:
                 self._warn("", "peers cannot be followed", str(error))
-            await asyncio.sleep(LOOK_EVERY_S if all(peer.is_current for peer in self.peers.values()) else 1.0)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LOOK_EVERY_S)
 
     def _begin(self, log: Log, name: str) -> None:
         if name in self._tasks:
