@@ -8,6 +8,7 @@ import pytest
 from kvbm_events.schema import TierSpec, to_runs
 from kvbm_events.schema.errors import Fenced, LogUnavailable
 from kvbm_nats.connectors.vllm import reopening
+from kvbm_nats.connectors.vllm.groups import ONE
 from kvbm_nats.connectors.vllm.mover import NOT_BEGUN, EngineMover
 from kvbm_nats.connectors.vllm.orders import Told
 from kvbm_nats.connectors.vllm.scheduler import SchedulerSide
@@ -46,7 +47,7 @@ class Pool:
 class Engine:
     """Gives blocks to requests as vLLM does, and has one worker that does at once what it is told."""
 
-    def __init__(self, ranks=1, log=None, contents="arena"):
+    def __init__(self, ranks=1, log=None, contents="arena", groups=ONE):
         self.log, self.pool, self.now_s, self.ranks = log or HeldLog(), Pool(), 100.0, ranks
         held = [HeldTier(tier="g2", capacity=32, contents=contents)]
         hellos = [Hello(incarnation="w", rank=rank, ranks=ranks, namespace="n=1", tiers=held) for rank in range(ranks)]
@@ -58,7 +59,13 @@ class Engine:
             return BlockManager.open(self.log, "i", namespace="n=1", tiers=tiers, mover=mover, options=options)
 
         self.side = SchedulerSide(
-            open_owner, mover, self.pool, block_tokens=BLOCK_TOKENS, patience_s=PATIENCE_S, clock=lambda: self.now_s
+            open_owner,
+            mover,
+            self.pool,
+            block_tokens=BLOCK_TOKENS,
+            patience_s=PATIENCE_S,
+            groups=groups,
+            clock=lambda: self.now_s,
         )
 
     @property
@@ -80,11 +87,13 @@ class Engine:
 
     def step(self, *scheduled, preempted=(), new=()):
         """A step of these requests, each with its blocks; those in `new` are scheduled for the first time."""
-        tables = {request.request_id: (ids,) for request, ids in scheduled}
+        return self.step_of(*((request, (ids,)) for request, ids in scheduled), preempted=preempted, new=new)
+
+    def step_of(self, *scheduled, preempted=(), new=()):
+        """The same of a model with several groups, each with its blocks."""
+        tables = {request.request_id: ids for request, ids in scheduled}
         fresh = [
-            SimpleNamespace(
-                req_id=request.request_id, block_ids=(ids,), num_computed_tokens=request.num_computed_tokens
-            )
+            SimpleNamespace(req_id=request.request_id, block_ids=ids, num_computed_tokens=request.num_computed_tokens)
             for request, ids in scheduled
             if request in new
         ]
@@ -103,10 +112,10 @@ class Engine:
     def compute(self, request, ids):
         """Admit a request, compute it, and end it."""
         assert self.side.found(request, 0) == 0
-        self.side.admitted(request, ids, 0)
+        self.side.admitted(request, (ids,), 0)
         self.obey(self.step((request, ids), new=[request]))
         request.num_computed_tokens = len(request.block_hashes) * BLOCK_TOKENS
-        self.side.finished(request, ids)
+        self.side.finished(request, (ids,))
 
     def obey(self, orders, *, damaged=()):
         """Every worker does its jobs, and says so; the last one finds other bytes in these sources."""
@@ -133,6 +142,14 @@ class Engine:
             self.obey(self.step())
             assert time.monotonic() < end, "copies do not end"
 
+    def settle_loads(self, name):
+        """A request's load ends well."""
+        end = time.monotonic() + TIMEOUT_S
+        while any(t.open for t in self.manager.state.transfers.values()) or self.manager.waiting:
+            self.obey(self.step())
+            assert time.monotonic() < end, "the load does not end"
+        self.side.heard([], [name], ())
+
     @property
     def g1(self):
         return self.manager.state.tiers["g1"].lineage.index
@@ -157,7 +174,7 @@ def stored(engine, name="a", ids=(3, 4, 5, 6)):
 
 def load(engine, request, ids):
     tokens = engine.side.found(request, 0)
-    engine.side.admitted(request, ids, tokens)
+    engine.side.admitted(request, (ids,), tokens)
     return tokens
 
 
@@ -198,11 +215,11 @@ def test_a_prompt_of_full_blocks_is_loaded_whole_and_stays_where_it_was_loaded(e
     engine.obey(orders)
     engine.side.heard([], ["b"], ())
     request.num_computed_tokens = 15
-    engine.side.admitted(request, [9, 8, 7, 10], 0)
+    engine.side.admitted(request, ([9, 8, 7, 10],), 0)
     engine.step((request, [9, 8, 7, 10]), new=[request])
     assert sorted(engine.g1.values()) == [7, 8, 9, 10]
     engine.manager.evict([HASHES[0][:16].hex()], tier="g2")
-    engine.side.finished(request, [9, 8, 7, 10])
+    engine.side.finished(request, ([9, 8, 7, 10],))
     engine.manager.offload([HASHES[at][:16].hex() for at in range(4)], source="g1", tier="g2")
     while not (orders := engine.step()).jobs:
         assert time.monotonic() < end
@@ -305,7 +322,7 @@ def test_a_block_that_vllm_gives_away_is_no_source_any_more(engine):
     engine.side.gives_way()
     other = engine.request("b", first=4)
     engine.side.found(other, 0)
-    engine.side.admitted(other, [3, 4, 9, 10], 0)
+    engine.side.admitted(other, ([3, 4, 9, 10],), 0)
     engine.step((other, [3, 4, 9, 10]), new=[other])
     assert sorted(engine.g1.values()) == [5, 6]
 
@@ -313,7 +330,7 @@ def test_a_block_that_vllm_gives_away_is_no_source_any_more(engine):
 def test_a_preempted_request_holds_nothing(engine):
     request = engine.request("a")
     engine.side.found(request, 0)
-    engine.side.admitted(request, [3, 4, 5, 6], 0)
+    engine.side.admitted(request, ([3, 4, 5, 6],), 0)
     engine.step((request, [3, 4, 5, 6]), new=[request])
     request.num_computed_tokens = 16
     engine.step((request, [3, 4, 5, 6]))
@@ -327,7 +344,7 @@ def test_two_that_computed_one_block_do_not_hold_each_others(engine):
     for name, ids in (("a", [3, 4, 5, 6]), ("b", [7, 8, 9, 10])):
         request = engine.request(name)
         engine.side.found(request, 0)
-        engine.side.admitted(request, ids, 0)
+        engine.side.admitted(request, (ids,), 0)
         engine.obey(engine.step((request, ids), new=[request]))
         request.num_computed_tokens = 16
         engine.obey(engine.step((request, ids)))
@@ -335,7 +352,7 @@ def test_two_that_computed_one_block_do_not_hold_each_others(engine):
     assert sorted(engine.g1.values()) == [3, 4, 5, 6]
     third = engine.request("c", first=4)
     engine.side.found(third, 0)
-    engine.side.admitted(third, [3, 4, 5, 6], 0)
+    engine.side.admitted(third, ([3, 4, 5, 6],), 0)
     engine.step((third, [3, 4, 5, 6]), new=[third])
     assert not engine.g1
     assert not engine.manager.check_integrity()

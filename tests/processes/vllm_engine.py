@@ -28,6 +28,7 @@ from vllm.distributed.kv_transfer import get_kv_transfer_group
 from vllm.v1.request import Request
 
 from kvbm_nats.connectors.vllm.tiering.side import TierSide
+from kvbm_nats.connectors.vllm.tracked import key_in
 
 DRAIN_S = 30.0
 
@@ -128,17 +129,23 @@ class Engine:
                 return {"blocks": known.get(peer)}
             time.sleep(0.01)
 
-    def slots(self, tokens, tier):
-        """The slots of a prompt's blocks in a tier."""
+    def groups(self):
+        """Blocks in the window of each KV-cache group, 0 for all."""
+        return {"windows": [group.window for group in self.side._groups]}
+
+    def slots(self, tokens, tier, group=0, last=0):
+        """The slots of a prompt's blocks in a tier; in a KV-cache group other than the first, those of the last blocks."""
         params = SamplingParams(max_tokens=1)
         request = Request("asked", tokens, params, None, block_hasher=self.core.request_block_hasher)
         step = self.core.scheduler.vllm_config.kv_transfer_config.kv_connector_extra_config.get("blocks_per_chunk", 1)
         keys = [each[:16].hex() for each in request.block_hashes[step - 1 :: step]]
-        return {"slots": self._owner.resident(keys, tier)}
+        if group:
+            keys = [key_in(each, group) for each in request.block_hashes[-last:]]
+        return {"slots": [slot for key in keys for slot in self._owner.resident([key], tier)]}
 
-    def damage_device(self, tokens, block):
+    def damage_device(self, tokens, block, **where):
         """Put the bytes of another block of a prompt into one of vLLM's own."""
-        slots = self.slots(tokens, "g1")["slots"]
+        slots = self.slots(tokens, "g1", **where)["slots"]
         device = get_kv_transfer_group()._worker._stack.stores["g1"]
         bytes_of_one = memoryview(bytearray(device.layout.slot_bytes))
         device.read(slots[block + 1], bytes_of_one)

@@ -1,6 +1,8 @@
 """A tiny Llama with random weights, made on the spot: its attention is peaked, so that its tokens depend on every block.
 
-    python vllm_model.py FOLDER [tiny|medium]
+    python vllm_model.py FOLDER [tiny|medium|window]
+
+`window` gives weights to the Gemma 3 whose configuration is in the folder already.
 
 Dummy weights of vLLM's own would not do: they are so small that an output hardly depends on the KV cache.
 """
@@ -76,6 +78,40 @@ def _weights(size):
     return found
 
 
+def window(folder):
+    """Write weights whose layers outweigh the embedding, which is the output's too."""
+    config = json.loads((folder / "config.json").read_text())
+    dice = torch.Generator().manual_seed(0)
+    hidden, inner, head = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    queries, kv = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
+
+    def random(rows, columns):
+        return (torch.randn(rows, columns, generator=dice) / columns**0.5).to(torch.bfloat16)
+
+    def norm(size, scale):
+        return torch.full((size,), scale - 1.0, dtype=torch.bfloat16)
+
+    found = {"model.embed_tokens.weight": random(VOCAB, hidden) * 0.8, "model.norm.weight": norm(hidden, 5.0)}
+    for layer in range(config["num_hidden_layers"]):
+        at = f"model.layers.{layer}."
+        found |= {
+            f"{at}self_attn.q_proj.weight": random(queries, hidden),
+            f"{at}self_attn.k_proj.weight": random(kv, hidden),
+            f"{at}self_attn.v_proj.weight": random(kv, hidden),
+            f"{at}self_attn.o_proj.weight": random(hidden, queries),
+            f"{at}self_attn.q_norm.weight": norm(head, PEAK),
+            f"{at}self_attn.k_norm.weight": norm(head, 1.0),
+            f"{at}mlp.gate_proj.weight": random(inner, hidden),
+            f"{at}mlp.up_proj.weight": random(inner, hidden),
+            f"{at}mlp.down_proj.weight": random(hidden, inner),
+            f"{at}input_layernorm.weight": norm(hidden, 1.0),
+            f"{at}post_attention_layernorm.weight": norm(hidden, 4.0),
+            f"{at}pre_feedforward_layernorm.weight": norm(hidden, 1.0),
+            f"{at}post_feedforward_layernorm.weight": norm(hidden, 4.0),
+        }
+    save_file(found, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 def _config(size):
     return {
         "architectures": ["LlamaForCausalLM"],
@@ -114,4 +150,8 @@ def _tokenizer_config():
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), SIZES[sys.argv[2] if len(sys.argv) > 2 else "tiny"])
+    kind = sys.argv[2] if len(sys.argv) > 2 else "tiny"
+    if kind == "window":
+        window(Path(sys.argv[1]))
+    else:
+        make(Path(sys.argv[1]), SIZES[kind])

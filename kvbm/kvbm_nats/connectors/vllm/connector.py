@@ -15,7 +15,9 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import (
     KVConnectorHandshakeMetadata,
     KVConnectorMetadata,
     KVConnectorRole,
+    KVConnectorTransferResults,
     KVConnectorWorkerMetadata,
+    SupportsHMA,
 )
 from vllm.distributed.parallel_state import get_pp_group, get_tp_group
 from vllm.v1.metrics.cache_hit_source import CacheHitSource
@@ -23,6 +25,7 @@ from vllm.v1.metrics.cache_hit_source import CacheHitSource
 from kvbm_events.schema import TierSpec
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.connectors.vllm.config import ConnectorConfig, read_config
+from kvbm_nats.connectors.vllm.groups import groups_of
 from kvbm_nats.connectors.vllm.mover import EngineMover
 from kvbm_nats.connectors.vllm.namespace import namespace_of
 from kvbm_nats.connectors.vllm.orders import Orders, Told
@@ -63,13 +66,14 @@ class WorkerHello(KVConnectorHandshakeMetadata):
     hello: Hello
 
 
-class KvbmConnector(KVConnectorBase_V1):
+class KvbmConnector(KVConnectorBase_V1, SupportsHMA):
     """See `KVConnectorBase_V1`: one object in the scheduler's process, and one in each worker's."""
 
     def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any) -> None:
         """Check what cannot be served, and serve nothing yet."""
         super().__init__(vllm_config, role, kv_cache_config)
         _refuse_what_cannot_be(vllm_config)
+        self._groups = groups_of(kv_cache_config, vllm_config.cache_config.block_size)
         self._scheduler: SchedulerSide | None = None
         self._worker: WorkerSide | None = None
         self._pool: Any = None
@@ -83,7 +87,7 @@ class KvbmConnector(KVConnectorBase_V1):
 
     @cached_property
     def _namespace(self) -> str:
-        return namespace_of(self._vllm_config, self._config.tag)
+        return namespace_of(self._vllm_config, self._config.tag, self._groups)
 
     @property
     def requires_kv_delivery(self) -> bool:
@@ -121,12 +125,14 @@ class KvbmConnector(KVConnectorBase_V1):
     def wait_for_save(self) -> None:
         """Nothing to wait for: the scheduler keeps the blocks until they are saved."""
 
-    def get_finished(self, finished_req_ids: set[str]) -> tuple[set[str] | None, set[str] | None]:  # noqa: ARG002 - vLLM's
-        """Requests whose loads are over, well or not."""
+    def get_transfer_results(self, finished_req_ids: set[str]) -> KVConnectorTransferResults:  # noqa: ARG002 - vLLM's
+        """Requests whose loads are over, well or not. With several groups vLLM is told by request what has failed."""
         if self._worker is None:
-            return None, None
-        arrived, self._failed = self._worker.results()
-        return None, arrived or None
+            return KVConnectorTransferResults()
+        arrived, failed = self._worker.results()
+        is_one = len(self._groups) == 1
+        self._failed = {slot for slots in failed.values() for slot in slots} if is_one else set()
+        return KVConnectorTransferResults(finished_recving=arrived, failed_recving=set() if is_one else {*failed})
 
     def get_block_ids_with_load_errors(self) -> set[int]:
         """Blocks of these requests that vLLM must compute."""
@@ -168,6 +174,7 @@ class KvbmConnector(KVConnectorBase_V1):
             mover,
             self._pool,
             block_tokens=self._vllm_config.cache_config.block_size,
+            groups=self._groups,
             patience_s=config.patience_s,
         )
 
@@ -211,7 +218,7 @@ class KvbmConnector(KVConnectorBase_V1):
 
     def update_state_after_alloc(self, request: Any, blocks: Any, num_external_tokens: int) -> None:
         """See `SchedulerSide.admitted`."""
-        self._side().admitted(request, blocks.get_block_ids()[0], num_external_tokens)
+        self._side().admitted(request, blocks.get_block_ids(), num_external_tokens)
 
     def build_connector_meta(self, scheduler_output: Any) -> KVConnectorMetadata:
         """See `SchedulerSide.step`."""
@@ -224,9 +231,12 @@ class KvbmConnector(KVConnectorBase_V1):
             reports.told if reports else (),
             connector_output.finished_recving or (),
             connector_output.invalid_block_ids or (),
+            connector_output.failed_recving or (),
         )
 
-    def request_finished(self, request: Any, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
+    def request_finished_all_groups(
+        self, request: Any, block_ids: tuple[list[int], ...]
+    ) -> tuple[bool, dict[str, Any] | None]:
         """See `SchedulerSide.finished`. VLLM may take the blocks back: those that are being copied are held."""
         self._side().finished(request, block_ids)
         return False, None

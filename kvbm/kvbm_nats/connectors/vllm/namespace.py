@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from kvbm_events.schema.errors import InvalidCommand
+from kvbm_nats.connectors.vllm.groups import ONE, Group
 
 
-def namespace_of(vllm_config: Any, tag: str) -> str:
+def namespace_of(vllm_config: Any, tag: str, groups: Sequence[Group] = ONE) -> str:
     """As `field=value;…`, from vLLM's configuration. LoRA adapters, images and salts are in vLLM's hashes already.
 
     Raises:
@@ -34,6 +36,7 @@ def namespace_of(vllm_config: Any, tag: str) -> str:
         "hash": algorithm,
         "seed": seed,
         "tag": tag,
+        "windows": "+".join(str(group.window) for group in groups) if tuple(groups) != ONE else None,
     }
     return _written(fields)
 

@@ -16,12 +16,15 @@ def new_blocks(step: Step, block_tokens: int) -> list[int]:
     """
     found: list[int] = []
     for new in step.scheduled_new_reqs:
-        found += new.block_ids[0][-(-new.num_computed_tokens // block_tokens) :]
+        for ids in new.block_ids:
+            found += ids[-(-new.num_computed_tokens // block_tokens) :]
     cached = step.scheduled_cached_reqs
     resumed = set(cached.resumed_req_ids)
-    for request_id, ids, tokens in zip(cached.req_ids, cached.new_block_ids, cached.num_computed_tokens, strict=True):
-        if ids:
-            found += ids[0][-(-tokens // block_tokens) if request_id in resumed else 0 :]
+    for request_id, groups, tokens in zip(
+        cached.req_ids, cached.new_block_ids, cached.num_computed_tokens, strict=True
+    ):
+        for ids in groups or ():
+            found += ids[-(-tokens // block_tokens) if request_id in resumed else 0 :]
     return found
 
 

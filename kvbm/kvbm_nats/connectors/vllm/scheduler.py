@@ -16,7 +16,8 @@ import structlog
 
 from kvbm_events.schema import ROOT
 from kvbm_events.schema.errors import RefusedError
-from kvbm_nats.connectors.vllm.engine import EnginePool, EngineRequest, Step
+from kvbm_nats.connectors.vllm.engine import BlockIds, EnginePool, EngineRequest, Step
+from kvbm_nats.connectors.vllm.groups import NULL_BLOCK, ONE, Group, Part, found_in, look, parts, sources
 from kvbm_nats.connectors.vllm.loads import Loads
 from kvbm_nats.connectors.vllm.mover import EngineMover
 from kvbm_nats.connectors.vllm.orders import Orders, Told
@@ -36,12 +37,13 @@ _logger = structlog.get_logger(__name__)
 class _Admission:
     """vLLM has given blocks to a waiting request: `loads` of them, behind its local ones, are to be loaded."""
 
-    def __init__(self, tracked: Tracked, block_ids: Sequence[int], loads: int) -> None:
+    def __init__(self, tracked: Tracked, block_ids: BlockIds, loads: int, groups: Sequence[Group]) -> None:
         self.tracked, self.loads = tracked, loads
         self.local = tracked.local
-        self.keys = tracked.keys()[self.local : self.local + loads]
-        self.slots = list(block_ids[self.local : self.local + loads])
-        self.reused = list(block_ids[self.local :]) if loads else []
+        self.parts = parts(groups, tracked, block_ids, self.local + loads) if loads else []
+        self.keys = [key for part in self.parts for key in part.keys]
+        self.slots = [slot for part in self.parts for slot in part.slots]
+        self.reused = [slot for ids in block_ids for slot in ids[self.local :]] if loads else []
 
 
 class SchedulerSide:
@@ -55,11 +57,13 @@ class SchedulerSide:
         *,
         block_tokens: int,
         patience_s: float,
+        groups: Sequence[Group] = ONE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open the owner, and again whenever it could not write its log any more. Raises what opening raises."""
         self._mover, self._pins, self._clock = mover, Pins(pool), clock
-        self._block_tokens = block_tokens
+        self._block_tokens, self._groups = block_tokens, groups
+        self._is_plain = not any(group.number or group.window for group in groups)
         self._tracked: dict[str, Tracked] = {}
         self._admissions: list[_Admission] = []
         self._loads = Loads(patience_s)
@@ -76,6 +80,8 @@ class SchedulerSide:
         tracked.promised = {}
         if manager is None or request.skip_reading_prefix_cache or not tracked.may_load or self._owner.is_late:
             return 0
+        if not self._is_plain:
+            return self._found_in_groups(manager, tracked)
         keys = tracked.keys()[: request.num_tokens // self._block_tokens]
         hits = [hit for hit in manager.look(keys, local=tracked.local) if hit.tier != "g1"]
         blocks = sum(len(hit.slots) for hit in hits)
@@ -87,15 +93,29 @@ class SchedulerSide:
         tracked.promised = {hit.tier: len(hit.slots) for hit in hits}
         return blocks * self._block_tokens
 
+    def _found_in_groups(self, manager: BlockManager, tracked: Tracked) -> int | None:
+        """Less than the whole prompt: vLLM has given back what the window of its last token may need."""
+        limit = (tracked.request.num_tokens - 1) // self._block_tokens
+        found = look(manager, self._groups, tracked, limit)
+        wanted = [
+            key
+            for group in self._groups
+            for key in group.keys(tracked)[group.first(tracked.local, found.end) : found.end]
+        ]
+        if self._loads.are_coming(wanted):
+            return None
+        tracked.promised = found.tiers
+        return (found.end - tracked.local) * self._block_tokens
+
     def promised(self, request_id: str) -> dict[str, int]:
         """Of what `found` said last, how many tokens are in which tier."""
         return {tier: n * self._block_tokens for tier, n in self._tracked[request_id].promised.items()}
 
-    def admitted(self, request: EngineRequest, block_ids: Sequence[int], tokens: int) -> None:
+    def admitted(self, request: EngineRequest, block_ids: BlockIds, tokens: int) -> None:
         """VLLM has given blocks to a waiting request; so many tokens of it are to be loaded."""
         tracked = self._tracked[request.request_id]
         if tokens or not request.num_computed_tokens:  # else it comes back from a load
-            admission = _Admission(tracked, block_ids, tokens // self._block_tokens)
+            admission = _Admission(tracked, block_ids, tokens // self._block_tokens, self._groups)
             self._admissions.append(admission)
             if tokens:
                 tracked.is_loading = True
@@ -126,8 +146,13 @@ class SchedulerSide:
             self._owner.guarded(lambda manager: [manager.cancel(ticket) for ticket in tickets])
         return orders
 
-    def heard(self, told: Iterable[Told], arrived: Collection[str], failed: Collection[int]) -> None:
-        """What workers told after a step: of their jobs, requests whose loads are over, and blocks that did not come."""
+    def heard(
+        self, told: Iterable[Told], arrived: Collection[str], failed: Collection[int], lost: Collection[str] = ()
+    ) -> None:
+        """What workers told after a step: of their jobs, requests whose loads are over, and what did not come.
+
+        That is named by block, and by request where a model has several groups.
+        """
         for worker in told:
             for report in worker.reports:
                 self._mover.hear(worker.rank, report)
@@ -135,10 +160,10 @@ class SchedulerSide:
             slots = self._loads.end(request_id)
             if tracked := self._tracked.get(request_id):
                 tracked.is_loading = False
-                tracked.may_load = slots.isdisjoint(failed)
+                tracked.may_load = request_id not in lost and slots.isdisjoint(failed)
         self._owner.guarded(lambda manager: self._move_on(manager, is_idle=False))
 
-    def finished(self, request: EngineRequest, block_ids: Sequence[int]) -> None:
+    def finished(self, request: EngineRequest, block_ids: BlockIds) -> None:
         """A request is over, in whatever way, and vLLM is about to take its blocks back."""
         tracked = self._tracked.pop(request.request_id, None)
         if tracked is None:
@@ -181,6 +206,8 @@ class SchedulerSide:
         for request_id in step.preempted_req_ids or ():
             self._preempted(manager, request_id)
         slots = [slot for each in admissions for slot in each.reused] + new_blocks(step, self._block_tokens)
+        if not self._is_plain:
+            slots = [slot for slot in slots if slot != NULL_BLOCK]
         g1 = manager.state.tiers["g1"]
         reused = [slot for slot in slots if g1.slots.states[slot] == SlotState.REGISTERED]
         stale = [key for each in admissions for key in each.keys if key in g1.lineage.index]
@@ -195,7 +222,7 @@ class SchedulerSide:
         for request_id in step.num_scheduled_tokens:
             tracked = self._tracked.get(request_id)
             if tracked and tables and self._full(tracked) > tracked.stored:
-                self._store(manager, tracked, (tables.get_block_ids(request_id) or [[]])[0])
+                self._store(manager, tracked, tables.get_block_ids(request_id) or ())
         self._hold_sources(manager, ())
 
     def _preempted(self, manager: BlockManager, request_id: str) -> None:
@@ -207,17 +234,22 @@ class SchedulerSide:
 
     def _admit(self, manager: BlockManager, admission: _Admission) -> None:
         """Record the look-up, and begin to load what it found."""
-        tracked, at = admission.tracked, 0
-        keys = tracked.keys()
+        tracked = admission.tracked
+        wanted = {part.group: part for part in admission.parts}
         try:
-            hits = manager.match(tracked.name, keys, local=min(admission.local, len(keys)))
-            for hit in [hit for hit in hits if hit.tier != "g1"] if admission.loads else ():
-                end = at + len(hit.slots)
-                part, slots = admission.keys[at:end], admission.slots[at:end]
-                if part:
-                    ticket = manager.onboard(tracked.name, part, source=hit.tier, tier="g1", slots=slots)
+            if all(group.window for group in self._groups):
+                manager.match(tracked.name, [])  # blocks of a window are no prefix that could be looked up
+            for group in sorted(self._groups, key=lambda group: group.window > 0):
+                part = wanted.get(group, Part(group, [], []))
+                if group.window:
+                    found = sources(manager, part)
+                else:
+                    keys = group.keys(tracked)
+                    hits = manager.match(tracked.name, keys, local=min(admission.local, len(keys)))
+                    found = found_in(part, hits)
+                for tier, these, slots in found:
+                    ticket = manager.onboard(tracked.name, these, source=tier, tier="g1", slots=slots)
                     self._loads.ask(tracked.request.request_id, ticket)
-                at = end
         except RefusedError as error:
             _logger.warning("a request is not loaded", request=tracked.name, why=str(error))
 
@@ -225,27 +257,35 @@ class SchedulerSide:
         """Blocks of a request that are full, and computed by the steps before this one."""
         return min(len(tracked.keys()), tracked.request.num_computed_tokens // self._block_tokens)
 
-    def _store(self, manager: BlockManager, tracked: Tracked, block_ids: Sequence[int]) -> None:
+    def _store(self, manager: BlockManager, tracked: Tracked, block_ids: BlockIds) -> None:
         """Record blocks that were filled; what is to go down goes. Those that g1 has elsewhere, or in doubt, are left out."""
-        g1, keys = manager.state.tiers["g1"], tracked.keys()
-        start, end = tracked.stored, min(self._full(tracked), len(block_ids))
+        start, end = tracked.stored, min([self._full(tracked), *map(len, block_ids)])
         tracked.stored = max(start, end)
+        for group, ids in zip(self._groups, block_ids, strict=False):
+            self._record(manager, tracked, group, ids, range(start, end))
+
+    def _record(
+        self, manager: BlockManager, tracked: Tracked, group: Group, block_ids: Sequence[int], places: range
+    ) -> None:
+        """Blocks of one group. Those of a window stand alone, since vLLM gives the first of them back first."""
+        g1, keys = manager.state.tiers["g1"], group.keys(tracked)
         run = list[int]()
-        for at in range(start, end + 1):
-            is_new = at < end and keys[at] not in g1.lineage.index
-            if is_new and g1.slots.states[block_ids[at]] == SlotState.FREE:
+        for at in range(places.start, places.stop + 1):
+            is_new = at < places.stop and block_ids[at] != NULL_BLOCK and keys[at] not in g1.lineage.index
+            is_new = is_new and g1.slots.states[block_ids[at]] == SlotState.FREE
+            if is_new:
                 run.append(at)
-            elif run:
+            if run and (group.window or not is_new):
                 slots = [block_ids[each] for each in run]
                 try:
                     manager.record_allocated(tracked.name, slots)
-                    parent = keys[run[0] - 1] if run[0] else ROOT
+                    parent = keys[run[0] - 1] if run[0] and not group.window else ROOT
                     manager.register(tracked.name, slots, [keys[each] for each in run], parent=parent)
                 except RefusedError as error:
                     _logger.warning("blocks are not recorded", request=tracked.name, why=str(error))
                 run = []
 
-    def _part_with(self, manager: BlockManager, tracked: Tracked, block_ids: Sequence[int]) -> None:
+    def _part_with(self, manager: BlockManager, tracked: Tracked, block_ids: BlockIds) -> None:
         if not tracked.is_loading and self._full(tracked) > tracked.stored:
             self._store(manager, tracked, block_ids)
         if tracked.name in manager.state.requests:

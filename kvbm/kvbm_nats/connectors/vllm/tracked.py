@@ -9,6 +9,7 @@ from kvbm_nats.connectors.vllm.engine import EngineRequest
 from kvbm_statemachine.decide.desk import MAX_NAME
 
 _KEY_BYTES = KEY_DIGITS // 2
+GROUP_BYTES = 4
 
 
 class Tracked:
@@ -28,13 +29,21 @@ class Tracked:
         self.promised: dict[str, int] = {}
         self.is_loading, self.may_load = False, True
         self._keys: list[str] = []
+        self._others: dict[int, list[str]] = {}
 
-    def keys(self) -> list[str]:
-        """The key of each full block."""
+    def keys(self, group: int = 0) -> list[str]:
+        """The key of each full block, in a KV-cache group."""
         hashes = self.request.block_hashes
-        if len(self._keys) < len(hashes):
-            self._keys += [each[:_KEY_BYTES].hex() for each in hashes[len(self._keys) :]]
-        return self._keys
+        keys = self._others.setdefault(group, []) if group else self._keys
+        if len(keys) < len(hashes):
+            new = hashes[len(keys) :]
+            keys += [key_in(each, group) if group else each[:_KEY_BYTES].hex() for each in new]
+        return keys
+
+
+def key_in(block_hash: bytes, group: int) -> str:
+    """The key of a block in a KV-cache group other than the first: a hash of vLLM's hash and the group's number."""
+    return blake2b(block_hash + group.to_bytes(GROUP_BYTES, "big"), digest_size=_KEY_BYTES).hexdigest()
 
 
 def name_of(request_id: str) -> str:

@@ -115,17 +115,18 @@ class WorkerSide:
             self._in_flight[job.transfer] = _Moving(job.tier == "g1", set(job.slots))
             self._stack.mover.submit(job)
 
-    def results(self) -> tuple[set[str], set[int]]:
-        """Requests whose loads are over, and the slots of these that do not have their bytes."""
+    def results(self) -> tuple[set[str], dict[str, set[int]]]:
+        """Requests whose loads are over, and by request the slots that do not have their bytes."""
         self._news.clear()
         self._poll()
         if self._is_idle and self._in_flight and not self._any_over():
             self._news.wait(IDLE_WAIT_S)
             self._poll()
-        arrived, failed = set[str](), set[int]()
+        arrived, failed = set[str](), dict[str, set[int]]()
         for request in [request for request, load in self._loads.items() if load.is_over]:
             arrived.add(request)
-            failed |= self._loads.pop(request).failed
+            if slots := self._loads.pop(request).failed:
+                failed[request] = slots
         return arrived, failed
 
     def tell(self) -> Told | None:

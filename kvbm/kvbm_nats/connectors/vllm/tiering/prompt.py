@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from hashlib import blake2b
 from itertools import islice
 from typing import NamedTuple
 
 from kvbm_events.schema import KEY_DIGITS, ROOT
-from kvbm_nats.connectors.vllm.tracked import name_of
+from kvbm_nats.connectors.vllm.tracked import GROUP_BYTES, key_in, name_of
 
 _KEY_BYTES = KEY_DIGITS // 2
-_GROUP_BYTES = 4
 
 
 def key_of(chunk: bytes) -> str:
@@ -19,14 +17,14 @@ def key_of(chunk: bytes) -> str:
 
     In the first group it is that of the connector: the hash's first 128 bits. In others it is a hash of both.
     """
-    if not any(chunk[-_GROUP_BYTES:]):
+    if not any(chunk[-GROUP_BYTES:]):
         return chunk[:_KEY_BYTES].hex()
-    return blake2b(chunk, digest_size=_KEY_BYTES).hexdigest()
+    return key_in(chunk[:-GROUP_BYTES], group_of(chunk))
 
 
 def group_of(chunk: bytes) -> int:
     """The number of its KV-cache group."""
-    return int.from_bytes(chunk[-_GROUP_BYTES:], "big")
+    return int.from_bytes(chunk[-GROUP_BYTES:], "big")
 
 
 class Run(NamedTuple):

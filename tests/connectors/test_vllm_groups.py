@@ -1,0 +1,157 @@
+"""Several KV-cache groups of one model: what a prefix needs of each, which blocks are recorded, and which loaded where."""
+
+import pytest
+
+from connectors.test_vllm_scheduler import BLOCK_TOKENS, HASHES, Engine
+from kvbm_events.schema import ROOT
+from kvbm_nats.connectors.vllm.groups import Group, window_blocks
+from kvbm_nats.connectors.vllm.tiering.prompt import key_of
+from kvbm_nats.connectors.vllm.tracked import key_in
+
+WINDOW, WHOLE = Group(0, 2), Group(1)
+"""Of two blocks, and of all."""
+KEYS = [each[:16].hex() for each in HASHES]
+OTHERS = [key_in(each, 1) for each in HASHES]
+LOADED = ([0, 0, 9, 8, 7], [1, 2, 10, 11, 12])
+
+
+@pytest.fixture
+def engine():
+    engine = Engine(groups=(WINDOW, WHOLE))
+    yield engine
+    engine.side.close()
+
+
+def computed(engine, name="a"):
+    """Four blocks, of which vLLM has given back the first two in the group with a window."""
+    request = engine.request(name)
+    engine.side.found(request, 0)
+    engine.side.admitted(request, ([3, 4, 5, 6], [7, 8, 9, 10]), 0)
+    engine.obey(engine.step_of((request, ([3, 4, 5, 6], [7, 8, 9, 10])), new=[request]))
+    request.num_computed_tokens = 4 * BLOCK_TOKENS
+    engine.side.finished(request, ([0, 0, 5, 6], [7, 8, 9, 10]))
+    engine.settle()
+    engine.manager.flush()
+    engine.step()
+
+
+def below(engine):
+    return engine.manager.state.tiers["g2"].lineage
+
+
+def longer(engine, name="b"):
+    """The same prompt and one token more than a block, so that all four blocks may be loaded."""
+    return engine.request(name, blocks=5)
+
+
+def test_keys_of_groups_are_those_of_the_tier():
+    assert KEYS[0] == key_of(HASHES[0] + bytes(4))
+    assert OTHERS[0] == key_of(HASHES[0] + b"\0\0\0\1")
+
+
+@pytest.mark.parametrize(("tokens", "blocks"), [(1, 1), (128, 4), (129, 4), (130, 5)])
+def test_a_window_is_so_many_blocks_before_a_position(tokens, blocks):
+    assert window_blocks(tokens, 32) == blocks
+
+
+def test_null_blocks_are_never_recorded_and_those_of_a_window_stand_alone(engine):
+    computed(engine)
+    assert engine.g1 == {KEYS[2]: 5, KEYS[3]: 6} | dict(zip(OTHERS, [7, 8, 9, 10], strict=False))
+    assert set(below(engine).index) == {*KEYS[2:4], *OTHERS[:4]}
+    assert [below(engine).parent_of(below(engine).index[key]) for key in KEYS[2:4]] == [ROOT, ROOT]
+    assert below(engine).parent_of(below(engine).index[OTHERS[1]]) == OTHERS[0]
+
+
+def test_every_group_is_loaded_into_its_own_slots(engine):
+    computed(engine)
+    request = longer(engine)
+    assert engine.side.found(request, 0) == 4 * BLOCK_TOKENS
+    assert engine.side.promised("b") == {"g2": 4 * BLOCK_TOKENS}
+    engine.side.admitted(request, LOADED, 4 * BLOCK_TOKENS)
+    orders = engine.step()
+    assert orders.loads == {"b": [9, 8, 1, 2, 10, 11]}
+    engine.obey(orders)
+    engine.settle_loads("b")
+    assert {key: engine.g1[key] for key in KEYS[2:4]} == {KEYS[2]: 9, KEYS[3]: 8}
+    assert [engine.g1[key] for key in OTHERS[:4]] == [1, 2, 10, 11]
+    assert not engine.manager.check_integrity()
+
+
+@pytest.mark.parametrize("lost", [OTHERS[3], KEYS[3], KEYS[2]])
+def test_where_no_window_ends_nothing_is_found(engine, lost):
+    """Without the last block of the group that has all there are three of it, and the window before them is not there."""
+    computed(engine)
+    engine.manager.evict([lost], tier="g2", reason="operator")
+    assert engine.side.found(longer(engine), 0) == 0
+
+
+def test_the_longest_prefix_with_a_window_is_found(engine):
+    """Two steps of two blocks each have left two windows; without the second one the first one counts."""
+    request = engine.request("a")
+    engine.side.found(request, 0)
+    engine.side.admitted(request, ([3, 4], [7, 8]), 0)
+    engine.obey(engine.step_of((request, ([3, 4], [7, 8])), new=[request]))
+    request.num_computed_tokens = 2 * BLOCK_TOKENS
+    engine.obey(engine.step_of((request, ([3, 4, 5, 6], [7, 8, 9, 10]))))
+    request.num_computed_tokens = 4 * BLOCK_TOKENS
+    engine.side.finished(request, ([0, 0, 5, 6], [7, 8, 9, 10]))
+    engine.settle()
+    engine.manager.flush()
+    engine.manager.evict([KEYS[3]], tier="g2", reason="operator")
+    assert engine.side.found(longer(engine), 0) == 3 * BLOCK_TOKENS
+    engine.manager.evict([KEYS[2]], tier="g2", reason="operator")
+    assert engine.side.found(longer(engine, "c"), 0) == 2 * BLOCK_TOKENS
+
+
+def test_a_block_of_a_window_that_goes_takes_no_other_with_it(engine):
+    computed(engine)
+    assert engine.manager.evict([KEYS[2]], tier="g2", reason="operator") == 1
+    assert KEYS[3] in below(engine).index
+
+
+def test_behind_blocks_that_vllm_has_a_shorter_window_is_enough(engine):
+    """Of two blocks of the window one is vLLM's own."""
+    computed(engine)
+    engine.manager.evict([KEYS[2]], tier="g2", reason="operator")
+    request = longer(engine)
+    assert engine.side.found(request, 3 * BLOCK_TOKENS) == BLOCK_TOKENS
+    engine.side.admitted(request, LOADED, BLOCK_TOKENS)
+    assert engine.step().loads == {"b": [8, 11]}
+
+
+def test_what_vllm_gives_away_in_one_group_stays_in_the_others(engine):
+    computed(engine)
+    other = engine.request("c", blocks=2, first=4)
+    engine.side.found(other, 0)
+    engine.side.admitted(other, ([5, 0], [7, 13]), 0)
+    engine.step_of((other, ([5, 0], [7, 13])), new=[other])
+    assert engine.g1 == {KEYS[3]: 6} | dict(zip(OTHERS[1:], [8, 9, 10], strict=False))
+
+
+def test_a_request_whose_load_has_failed_is_computed_and_not_loaded_again(engine):
+    computed(engine)
+    request = longer(engine)
+    engine.side.admitted(request, LOADED, engine.side.found(request, 0))
+    engine.step()
+    engine.side.heard([], ["b"], (), ["b"])
+    assert engine.side.found(request, 0) == 0
+
+
+def test_a_model_of_windows_only_is_served(engine):
+    engine.side.close()
+    alone = Engine(groups=(Group(0, 2),))
+    request = alone.request("a")
+    alone.side.found(request, 0)
+    alone.side.admitted(request, ([3, 4, 5, 6],), 0)
+    alone.obey(alone.step((request, [3, 4, 5, 6]), new=[request]))
+    request.num_computed_tokens = 4 * BLOCK_TOKENS
+    alone.side.finished(request, ([0, 0, 5, 6],))
+    alone.settle()
+    alone.manager.flush()
+    alone.step()
+    again = alone.request("b", blocks=5)
+    assert alone.side.found(again, 0) == 4 * BLOCK_TOKENS
+    assert alone.side.promised("b") == {"g2": 4 * BLOCK_TOKENS}
+    alone.side.admitted(again, ([0, 0, 9, 8, 7],), 4 * BLOCK_TOKENS)
+    assert alone.step().loads == {"b": [9, 8]}
+    alone.side.close()
