@@ -1,10 +1,14 @@
 """Several KV-cache groups of one model: what a prefix needs of each, which blocks are recorded, and which loaded where."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from connectors.test_vllm_scheduler import BLOCK_TOKENS, HASHES, Engine
 from kvbm_events.schema import ROOT
-from kvbm_nats.connectors.vllm.groups import Group, window_blocks
+from kvbm_events.schema.errors import InvalidCommand
+from kvbm_nats.connectors.vllm.groups import ONE, Group, groups_of, window_blocks
 from kvbm_nats.connectors.vllm.tiering.prompt import key_of
 from kvbm_nats.connectors.vllm.tracked import key_in
 
@@ -52,6 +56,45 @@ def test_keys_of_groups_are_those_of_the_tier():
 @pytest.mark.parametrize(("tokens", "blocks"), [(1, 1), (128, 4), (129, 4), (130, 5)])
 def test_a_window_is_so_many_blocks_before_a_position(tokens, blocks):
     assert window_blocks(tokens, 32) == blocks
+
+
+class Full(SimpleNamespace):
+    """In place of vLLM's `FullAttentionSpec`."""
+
+
+class Sliding(SimpleNamespace):
+    """In place of vLLM's `SlidingWindowSpec`."""
+
+
+class Mamba(SimpleNamespace):
+    """In place of vLLM's `MambaSpec`."""
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """What we make of groups of vLLM's."""
+    module = SimpleNamespace(FullAttentionSpec=Full, SlidingWindowSpec=Sliding)
+    monkeypatch.setitem(sys.modules, "vllm.v1.kv_cache_interface", module)
+
+    def make(*specs):
+        return groups_of(SimpleNamespace(kv_cache_groups=[SimpleNamespace(kv_cache_spec=spec) for spec in specs]), 32)
+
+    return make
+
+
+def test_groups_are_vllms(made):
+    window = Sliding(block_size=32, sliding_window=128, extra_retained_tokens=0)
+    assert made(Full(block_size=32)) == ONE
+    assert made(window, window, Full(block_size=32)) == (Group(0, 4), Group(1, 4), Group(2))
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [(Mamba(block_size=32), "group of Mamba"), (Full(block_size=64), "blocks of 64 tokens beside 32")],
+)
+def test_what_cannot_be_served_is_refused_by_name(made, spec, said):
+    with pytest.raises(InvalidCommand, match=said):
+        made(Full(block_size=32), spec)
 
 
 def test_null_blocks_are_never_recorded_and_those_of_a_window_stand_alone(engine):

@@ -71,12 +71,12 @@ def groups_of(kv_cache_config: Any, block_tokens: int) -> tuple[Group, ...]:
     found: list[Group] = []
     for number, each in enumerate(kv_cache_config.kv_cache_groups):
         spec, window = each.kv_cache_spec, 0
-        kind = type(spec).__name__
+        of_layers = getattr(spec, "kv_cache_specs", {"": spec}).values()
         if isinstance(spec, SlidingWindowSpec):
-            window = window_blocks(spec.sliding_window, block_tokens)
-        elif len(kv_cache_config.kv_cache_groups) > 1 and not isinstance(spec, FullAttentionSpec):
+            window = window_blocks(spec.sliding_window + spec.extra_retained_tokens, block_tokens)
+        elif not all(isinstance(layer, FullAttentionSpec) for layer in of_layers):
             raise InvalidCommand(
-                f"a KV-cache group of {kind}",
+                f"a KV-cache group of {type(spec).__name__}",
                 why="groups of full attention and of sliding windows are served beside each other, as yet",
                 hint="--disable-hybrid-kv-cache-manager, or the tier",
             )
