@@ -8,9 +8,11 @@ import pytest
 from connectors.test_vllm_scheduler import BLOCK_TOKENS, HASHES, Engine
 from kvbm_events.schema import ROOT
 from kvbm_events.schema.errors import InvalidCommand
-from kvbm_nats.connectors.vllm.groups import ONE, Group, groups_of, window_blocks
+from kvbm_nats.connectors.vllm.groups import ONE, Group, Part, groups_of, sources, window_blocks
 from kvbm_nats.connectors.vllm.tiering.prompt import key_of
 from kvbm_nats.connectors.vllm.tracked import key_in
+from kvbm_statemachine.decide import Hit
+from kvbm_statemachine.lineage import NO_SLOT
 
 WINDOW, WHOLE = Group(0, 2), Group(1)
 """Of two blocks, and of all."""
@@ -56,6 +58,13 @@ def test_keys_of_groups_are_those_of_the_tier():
 @pytest.mark.parametrize(("tokens", "blocks"), [(1, 1), (128, 4), (129, 4), (130, 5)])
 def test_a_window_is_so_many_blocks_before_a_position(tokens, blocks):
     assert window_blocks(tokens, 32) == blocks
+
+
+def test_a_block_of_a_window_that_only_a_peer_has_is_not_loaded():
+    there = {KEYS[0]: 7, KEYS[1]: NO_SLOT, KEYS[2]: 8}
+    manager = SimpleNamespace(look=lambda keys, **_: [Hit("g4", [there[keys[0]]])])
+    found = list(sources(manager, Part(WINDOW, KEYS[:3], [1, 2, 3])))
+    assert found == [("g4", [KEYS[0]], [1]), ("g4", [KEYS[2]], [3])]
 
 
 class Full(SimpleNamespace):

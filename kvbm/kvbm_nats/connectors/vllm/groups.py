@@ -18,6 +18,7 @@ from kvbm_nats.connectors.vllm.engine import BlockIds
 from kvbm_nats.connectors.vllm.tracked import Tracked
 from kvbm_nats.manager import BlockManager
 from kvbm_statemachine.decide import Hit
+from kvbm_statemachine.lineage import NO_SLOT
 
 NULL_BLOCK = 0
 """vLLM's placeholder for a block that nobody needs: it is never read nor written."""
@@ -179,5 +180,6 @@ def sources(manager: BlockManager, part: Part) -> Iterator[tuple[TierName, list[
 
 
 def _below(manager: BlockManager, key: str) -> TierName | None:
+    """Where a block of a window is; not at a peer, whose blocks are noted by a look-up of a whole prefix only."""
     hits = manager.look([key], local=0)
-    return next((hit.tier for hit in hits if hit.tier != "g1"), None)
+    return next((hit.tier for hit in hits if hit.tier != "g1" and NO_SLOT not in hit.slots), None)
