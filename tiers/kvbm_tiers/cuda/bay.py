@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 
-from kvbm_kernels.errors import CudaFailed
 from kvbm_tiers.cuda.device_hash import DeviceHash
 from kvbm_tiers.cuda.pool import DevicePool, give_back
+from kvbm_tiers.cuda.through import through
 
 
 class Bay:
@@ -63,16 +63,5 @@ class Bay:
         """Give room and stream back."""
         give_back(self._taken)
 
-    @contextmanager
-    def _through(self, after: int) -> Iterator[None]:
-        """What is given to the stream within is over behind it, whatever became of it."""
-        try:
-            if after:
-                self._driver.order_after(self._stream, after)
-            yield
-            self._driver.record(self._over, self._stream)
-            self._driver.await_event(self._over)
-        except CudaFailed:
-            with suppress(CudaFailed):  # told already; what began before it must have ended
-                self._driver.await_stream(self._stream)
-            raise
+    def _through(self, after: int) -> AbstractContextManager[None]:
+        return through(self._driver, self._stream, self._over, after)

@@ -33,9 +33,8 @@ class DeviceFlight(Flight):
             slots, places = self._staged(blocks)
             if self.is_write and slots:
                 self._bay.gather(slots, places, self._near.marked)
-            elif len(slots) < len(
-                blocks
-            ):  # slots are read or written in place: not before the engine is done with them
+            elif len(slots) < len(blocks):
+                # Slots are read or written in place: not before the engine is done with them.
                 self._bay.wait(self._near.marked)
             return self._prove(blocks) if self.is_write else {}
         except Exception as error:  # noqa: BLE001 - blocks that failed in an unknown way have failed, and the lane goes on

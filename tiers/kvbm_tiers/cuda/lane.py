@@ -8,11 +8,11 @@ mapped   a kernel reads and writes pinned host memory itself: for pages so small
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Literal, NamedTuple
 
-from kvbm_kernels.errors import CudaFailed
 from kvbm_tiers.cuda.pool import DevicePool, give_back
+from kvbm_tiers.cuda.through import through
 
 Way = Literal["copies", "staged", "mapped"]
 
@@ -63,9 +63,7 @@ class Lane:
         give_back(self._taken)
 
     def _run(self, slots: Sequence[int], blocks: Sequence[int], way: Way, after: int, *, to_pool: bool) -> None:
-        try:
-            if after:
-                self._driver.order_after(self._stream, after)
+        with through(self._driver, self._stream, self._over, after):
             if way == "copies":
                 self._copy_runs(slots, blocks, to_pool=to_pool)
             elif way == "mapped":
@@ -76,12 +74,6 @@ class Lane:
             else:
                 self._pool.launch(slots, self._places[: len(slots)], self._stream, to_pool=False)
                 self._copy_blocks(blocks, self._places[: len(slots)], in_order=True)
-            self._driver.record(self._over, self._stream)
-            self._driver.await_event(self._over)
-        except CudaFailed:
-            with suppress(CudaFailed):  # told already; what began before it must have ended
-                self._driver.await_stream(self._stream)
-            raise
 
     def _copy_blocks(self, targets: Sequence[int], sources: Sequence[int], *, in_order: bool) -> None:
         sizes = [self._pool.layout.block_bytes] * len(targets)

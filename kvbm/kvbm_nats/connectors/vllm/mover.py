@@ -60,9 +60,8 @@ class EngineMover:
             self._refused.append(Report(transfer=job.transfer, slots=job.slots, reason=NOT_BEGUN))
             self._changed()
             return
-        if (
-            job.source == "g1"
-        ):  # vLLM computes the last token of a prompt that was loaded whole, and writes its block again
+        if job.source == "g1":
+            # vLLM computes the last token of a prompt that was loaded whole, and writes its block again.
             job = replace(job, checksums=())
         self._ledger.submit(job)
         self._outgoing.append(job if self.ranks == 1 else replace(job, checksums=()))

@@ -63,7 +63,7 @@ class SchedulerSide:
         """Open the owner, and again whenever it could not write its log any more. Raises what opening raises."""
         self._mover, self._pins, self._clock = mover, Pins(pool), clock
         self._block_tokens, self._groups = block_tokens, groups
-        self._is_plain = not any(group.number or group.window for group in groups)
+        self._is_plain = tuple(groups) == ONE
         self._tracked: dict[str, Tracked] = {}
         self._admissions: list[_Admission] = []
         self._loads = Loads(patience_s)
