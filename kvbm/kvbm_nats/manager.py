@@ -13,8 +13,6 @@ be written any more, every command raises why.
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -38,14 +36,16 @@ from kvbm_events.schema import (
     total,
 )
 from kvbm_events.schema.errors import Fenced, LogError, LogUnavailable
+from kvbm_nats.epoch import claim
 from kvbm_nats.log_thread import LogObserver, LogThread
 from kvbm_nats.offloading import Offloader, Ticket
 from kvbm_nats.options import Options
 from kvbm_nats.peers import Follower, Peers, plan_following
-from kvbm_nats.recovery import Recovered, recover, save_state
+from kvbm_nats.recovery import Recovered, save_state
 from kvbm_nats.status import Status, TierStatus
 from kvbm_statemachine import check_integrity, digest_of, evolve, to_bytes
-from kvbm_statemachine.decide import Desk, Hit, allocate, evict, look, match, plan_opening, register, release
+from kvbm_statemachine.decide import Desk, Hit, allocate, evict, look, match, register, release
+from kvbm_statemachine.decide.lookup import PROMPT, Start
 from kvbm_tiers import MemoryMover, Mover
 from kvbm_tiers.job_book import wall_clock_us
 
@@ -123,17 +123,9 @@ class BlockManager:
         follow = plan_following(source, instance, peers, namespace, tiers, options)
         thread = LogThread(source, pending_max=options.pending_max, observer=observer)
         try:
-            recovered = thread.call(lambda it: recover(it, instance), timeout_s=3600)
-            opened = plan_opening(
-                recovered.state,
-                namespace=namespace,
-                owner=f"{socket.gethostname()}:{os.getpid()} {note}".rstrip(),
-                tiers=tiers,
-                keep=keep,
-                requests=requests,
-                now_us=wall_clock_us(),
+            recovered, opened = claim(
+                thread, instance, namespace=namespace, note=note, tiers=tiers, keep=keep, requests=requests
             )
-            thread.open_writer(instance, opened, recovered.after)
         except BaseException:
             thread.close(options.close_timeout_s)
             raise
@@ -175,15 +167,21 @@ class BlockManager:
         return self.peers.extend(hits, keys, at) if self.peers else hits
 
     def match(
-        self, request: str, keys: Sequence[str], *, hold: bool = True, priority: int = 50, local: int | None = None
+        self,
+        request: str,
+        keys: Sequence[str],
+        *,
+        hold: bool = True,
+        priority: int = 50,
+        local: int | None = None,
+        start: Start = PROMPT,
     ) -> list[Hit]:
         """Find the longest prefix of `keys`, tier by tier; the request holds it until released. See `decide.match`."""
         self._begin()
         if self.peers:
-            self.peers.note(request, keys, local)
-        hits = match(
-            self._desk, request, keys, hold=hold, priority=priority, hidden=self._offloader.hidden, local=local
-        )
+            self.peers.note(request, keys, local, start.parent)
+        hidden = self._offloader.hidden
+        hits = match(self._desk, request, keys, hold=hold, priority=priority, hidden=hidden, local=local, start=start)
         if hits:
             ours = [len(hit.slots) for hit in hits if local is None or not self.state.tiers[hit.tier].observed]
             self._offloader.offer_found(keys[: (local or 0) + sum(ours)], priority)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from kvbm_events.codec import decode
 from kvbm_events.schema import TierSpec, to_runs
 from kvbm_events.schema.errors import Fenced, LogUnavailable
 from kvbm_nats.connectors.vllm import reopening
@@ -149,6 +150,12 @@ class Engine:
             self.obey(self.step())
             assert time.monotonic() < end, "the load does not end"
         self.side.heard([], [name], ())
+
+    def events(self, kind):
+        """All of a kind that the log has."""
+        self.manager.flush()
+        events = [decode(entry.data) for entry in self.log._entries]
+        return [event for event in events if isinstance(event, kind)]
 
     @property
     def g1(self):

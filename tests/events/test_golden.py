@@ -113,6 +113,7 @@ GROWN: list[AnyEvent] = [
         if isinstance(event, TransferStarted)
     ),
     structs.replace(next(event for event in FULL if isinstance(event, Evicted)), reason="gone", writer="replica-1"),
+    structs.replace(next(event for event in FULL if isinstance(event, Matched)), start=26, parent=B),
 ]
 FILES = {"events.jsonl": FULL, "events_minimal.jsonl": MINIMAL, "events_grown.jsonl": GROWN}
 NEWEST = {type(event): event for event in [*FULL, *GROWN]}

@@ -20,6 +20,7 @@ from kvbm_events.schema import (
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.manager import BlockManager, Options
 from kvbm_nats.replay import verify
+from kvbm_statemachine.decide.lookup import Start
 from kvbm_statemachine.lineage import NO_SLOT
 from support.chained_keys import prefix
 from support.nixl import marked
@@ -94,6 +95,18 @@ def test_a_look_up_goes_on_from_what_its_own_tiers_have_and_over_what_its_own_ob
         assert [(event.parent, unpack_keys(event.keys)) for event in of_kind(b, Noted)] == [(KEYS[1], KEYS[2:])]
         b.owner.release("r")
         assert b.load(KEYS[2:]) == 4
+
+
+def test_a_look_up_that_begins_within_a_prompt_notes_what_was_before_it(pair):
+    with pair.open_writer() as a, pair.open_reader() as b:
+        a.compute(KEYS)
+        assert b.knows(pair.writer, KEYS)
+        (hit,) = b.owner.match("r", KEYS[4:], start=Start(4, KEYS[3]))
+        assert len(hit.slots) == 2
+        assert [(event.parent, unpack_keys(event.keys)) for event in of_kind(b, Noted)] == [(KEYS[3], KEYS[4:])]
+        b.owner.release("r")
+        assert b.load(KEYS) == 6, "a prompt goes on over what a window has noted"
+        assert b.owner.check_integrity() == []
 
 
 def test_the_eviction_of_what_was_noted_leaves_the_writers_object(pair):

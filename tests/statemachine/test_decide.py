@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from kvbm_events.codec import decode, encode
-from kvbm_events.schema import KEY_DIGITS, MAX_BLOCKS, MAX_CAPACITY, MAX_MISSED, Evicted, Registered
+from kvbm_events.schema import KEY_DIGITS, MAX_BLOCKS, MAX_CAPACITY, MAX_MISSED, ROOT, Evicted, Registered
 from kvbm_events.schema.errors import (
     BlockHeld,
     InvalidCommand,
@@ -35,7 +35,7 @@ from kvbm_statemachine.decide import (
     release,
 )
 from kvbm_statemachine.decide.desk import MAX_NAME
-from kvbm_statemachine.decide.lookup import MAX_LOOKUP
+from kvbm_statemachine.decide.lookup import MAX_LOOKUP, Start
 from kvbm_statemachine.state import MAX_REQUESTS
 from support.chained_keys import key_at, prefix
 from support.desks import desk_of, put, spec, start_all
@@ -289,6 +289,21 @@ def test_a_look_up_goes_on_where_the_engine_has_stopped(local, found):
     assert match(desk, "other", keys, local=local) == hits
     assert [part.blocks for part in events[-1].found] == [len(slots) for _, slots in found]
     assert not events[-1].missed
+
+
+def test_a_look_up_within_a_prompt_says_where_it_begins():
+    desk, events, keys = engines_scene()
+    assert [hit.slots for hit in match(desk, "r", keys[2:], local=0, start=Start(2, keys[1]))] == [[2, 3]]
+    assert (events[-1].start, events[-1].parent, events[-1].asked) == (2, keys[1], 2)
+
+
+@pytest.mark.parametrize("start", [Start(2, ROOT), Start(-1, "a" * 32), Start(0, "a" * 32), Start(2, "a")])
+def test_a_start_is_a_place_and_the_key_before_it(start):
+    desk, events, keys = engines_scene()
+    before = len(events)
+    with pytest.raises(InvalidCommand):
+        match(desk, "r", keys[2:], start=start)
+    assert len(events) == before
 
 
 def planned(state, **changes):

@@ -104,6 +104,8 @@ BY_TYPE: dict[type, st.SearchStrategy[AnyEvent]] = {
         Matched,
         **HEAD,
         request=TEXT,
+        start=COUNTS,
+        parent=PARENTS,
         asked=COUNTS,
         found=st.lists(_found, max_size=3),
         missed=_missed,

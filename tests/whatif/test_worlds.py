@@ -9,17 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvbm_events.memory import MemoryLog
-from kvbm_events.schema import TierSpec
+from kvbm_events.schema import ROOT, TierSpec
 from kvbm_nats.manager import BlockManager, Options
 from kvbm_nats.traces import generate
 from kvbm_nats.traces.demo import demo_workload
 from kvbm_nats.traces.embedded import EmbeddedCache
 from kvbm_nats.traces.play import play_trace
 from kvbm_nats.traces.request import TraceRequest
-from kvbm_nats.whatif import Ask, Case, Fill, Leave, World, answer, best_possible, from_trace, parse_cases
+from kvbm_nats.whatif import Ask, Case, Fill, Leave, World, answer, best_possible, from_events, from_trace, parse_cases
 from kvbm_nats.whatif.sources import from_log
 from kvbm_statemachine import POLICIES, check_integrity
+from kvbm_statemachine.decide import allocate, register
 from support.chained_keys import prefix
+from support.desks import desk_of
 from support.trace_replay import mooncake_prompts
 
 PLANS = {
@@ -181,6 +183,35 @@ def test_what_follows_a_block_that_had_no_room_is_not_kept():
     world.play([Fill(1, "r", keys[:3]), Fill(2, "r", keys[3:], keys[2])])
     assert check_integrity(world.state) == []
     assert keys[3] not in world.state.tiers["g1"].lineage.index
+
+
+def test_a_window_is_kept_without_what_was_before_it():
+    keys = prefix([0, 0, 0, 0])
+    world = World([TierSpec(tier="g1", capacity=2)])
+    world.play([Fill(1, "r", keys[2:], keys[1], stands=False), Ask(2, "r", keys[2:])])
+    assert world.found["g1"] == 2
+    assert check_integrity(world.state) == []
+
+
+def test_what_windows_and_the_whole_prompt_had_is_all_computed_where_another_world_has_it_not():
+    whole, other = prefix([0, 0, 0, 0]), prefix([1, 1, 1, 1])
+    world = World([TierSpec(tier="g1", capacity=8)])
+    asked = [Ask(1, "r", other[2:], 2, parent=other[1]), Ask(1, "r", whole, 3)]
+    world.play([*asked, Fill(2, "r", whole[3:], whole[2]), Leave(3, "r"), *asked])
+    assert world.found["g1"] == 6
+    assert check_integrity(world.state) == []
+
+
+def test_a_recording_tells_what_stood_on_what():
+    keys = prefix([0, 0, 0, 0])
+    (desk, events), (before, _) = (desk_of(TierSpec(tier="g1", capacity=8)) for _ in range(2))
+    for part, parent in ((keys[3:], keys[2]), (keys[:1], ROOT), (keys[1:2], keys[0])):
+        register(desk, "g1", "r", allocate(desk, "g1", "r", 1), part, parent)
+    assert [step.stands for step in from_events(events, before.state).steps if isinstance(step, Fill)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 class Lru:

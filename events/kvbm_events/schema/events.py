@@ -136,6 +136,9 @@ class Found(Struct, frozen=True, kw_only=True, gc=False):
 class Matched(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=True):
     """A look-up was answered, be it with nothing.
 
+    :ivar start: blocks of the prompt before the first key, where the look-up does not begin at the prompt's start: some
+        layers of a model attend to a window only
+    :ivar parent: the key before the first
     :ivar asked: keys in the look-up
     :ivar found: one entry a tier that had some, fastest first; the rest of the prefix is told by the parents of `last`
     :ivar missed: the keys of the tail that was not found, at most `MAX_MISSED` of them
@@ -144,6 +147,8 @@ class Matched(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False, ta
     """
 
     request: str
+    start: int = 0
+    parent: str = ROOT
     asked: int
     found: list[Found] = []
     missed: str = ""

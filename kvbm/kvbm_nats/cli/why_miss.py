@@ -15,7 +15,7 @@ from kvbm_nats.cli.text import Json, write_json
 from kvbm_nats.explain import miss_causes, why_miss
 from kvbm_nats.explain.answers import Loss, MissCauses, WhyMiss
 from kvbm_nats.explain.miss_causes import LOOK_UPS_MAX
-from kvbm_nats.explain.words import SHOWN_DIGITS, blocks, found_in_words
+from kvbm_nats.explain.words import SHOWN_DIGITS, blocks, found_in_words, from_block
 
 
 def why_miss_command(
@@ -70,7 +70,7 @@ def _tell(answer: WhyMiss) -> None:
     found = found_in_words(answer.found, answer.by_engine)
     which = f", look-up {answer.look_up} of {answer.look_ups}" if answer.look_ups > 1 else ""
     write_words(
-        f"{answer.request} asked {answer.instance} for {blocks(answer.asked)} at {clock(answer.at_us)} "
+        f"{answer.request} asked {answer.instance} for {blocks(answer.asked)}{from_block(answer.start)} at {clock(answer.at_us)} "
         f"(seq {answer.seq:,}{which}): found {found}; missed {answer.missed:,}"
     )
     for number, loss in enumerate(answer.losses):

@@ -176,6 +176,7 @@ class WhyMiss(Struct, frozen=True, kw_only=True):
     """A look-up, and why it did not find all that it asked for.
 
     :ivar look_up: which of the request's `look_ups` it is, from 1
+    :ivar start: blocks of the prompt before the first that was asked for: a group of layers may attend to a window
     :ivar by_engine: blocks that the engine found in its own cache, of which the log knows no more
     :ivar losses: in the order of the prompt; empty where nothing was missed
     """
@@ -187,6 +188,7 @@ class WhyMiss(Struct, frozen=True, kw_only=True):
     at_us: int
     look_up: int
     look_ups: int
+    start: int = 0
     asked: int
     found: dict[TierName, int]
     by_engine: int = 0

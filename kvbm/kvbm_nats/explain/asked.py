@@ -25,7 +25,8 @@ class Asked(NamedTuple):
     last: str
 
 
-class _Body(Struct):
+class _Body(Struct, kw_only=True):
+    start: int = 0
     asked: int
     found: list[Found] = []
     missed: str = ""
@@ -77,5 +78,5 @@ _seq_of = attrgetter("seq")
 
 def _asked(seq: int, body: str) -> Asked:
     event = msgspec.json.decode(body, type=_Body)
-    reached = event.asked - len(event.missed) // KEY_DIGITS - event.unnamed
+    reached = event.start + event.asked - len(event.missed) // KEY_DIGITS - event.unnamed
     return Asked(seq, event.priority, reached, event.found[-1].last if event.found else "")

@@ -52,7 +52,7 @@ def cause_of(look_up: LookUp, at: int, known: Known) -> Steps[Finding]:
     if found := (yield from _on_its_way(look_up, own, known)):
         return found
     if last := last_stay(own, seq):
-        return (yield from _gone(look_up, look_up.reached + at, last, own, known))
+        return (yield from _gone(look_up, look_up.end + at, last, own, known))
     return (yield from _never_here(look_up, at, known))
 
 

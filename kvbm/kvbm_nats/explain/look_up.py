@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from kvbm_events.codec import decode
-from kvbm_events.schema import ROOT, AnyEvent, Found, Matched, unpack_keys
+from kvbm_events.schema import AnyEvent, Found, Matched, unpack_keys
 from kvbm_nats.projection import JournalRow
 
 
@@ -24,6 +24,7 @@ class Told(Struct, frozen=True):
 class LookUp(Struct, frozen=True):
     """One `Matched`.
 
+    :ivar start: blocks of the prompt before the first that was asked for, the last of them with the key `parent`
     :ivar missed: the keys of the tail that was not found, as far as the event names them; `unnamed` counts the others
     """
 
@@ -31,6 +32,8 @@ class LookUp(Struct, frozen=True):
     request: str
     seq: int
     at_us: int
+    start: int
+    parent: str
     asked: int
     found: list[Found]
     missed: list[str]
@@ -42,13 +45,28 @@ class LookUp(Struct, frozen=True):
         event = decode(row.body.encode())
         if not isinstance(event, Matched):
             return None
-        missed = unpack_keys(event.missed)
-        return cls(row.instance, event.request, row.seq, row.at_us, event.asked, event.found, missed, event.unnamed)
+        return cls(
+            row.instance,
+            event.request,
+            row.seq,
+            row.at_us,
+            event.start,
+            event.parent,
+            event.asked,
+            event.found,
+            unpack_keys(event.missed),
+            event.unnamed,
+        )
 
     @property
     def reached(self) -> int:
-        """Blocks of the prompt before the first that was missed."""
+        """Blocks that were asked for before the first that was missed."""
         return self.asked - len(self.missed) - self.unnamed
+
+    @property
+    def end(self) -> int:
+        """Blocks of the prompt before the first that was missed."""
+        return self.start + self.reached
 
     @property
     def by_engine(self) -> int:
@@ -61,10 +79,10 @@ class LookUp(Struct, frozen=True):
         return any(part.tier != "g1" for part in self.found)
 
     def before(self, at: int) -> str | None:
-        """The key before `missed[at]`; `ROOT` at the prompt's start; None where only the engine knows it."""
+        """The key before `missed[at]`, `ROOT` at the prompt's start; None where only the engine knows it."""
         if at:
             return self.missed[at - 1]
         if not self.reached:
-            return ROOT
+            return self.parent
         # What the engine found by itself comes first, so what was found below the engine's own tier goes up to here.
         return self.found[-1].last if self.is_found_below or not self.by_engine else None

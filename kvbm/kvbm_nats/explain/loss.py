@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 from typing import NamedTuple
 
 from msgspec import structs
 
-from kvbm_events.schema import Evicted, OnboardFailed, OnboardStarted, to_slots, unpack_keys
+from kvbm_events.schema import Evicted, OnboardFailed, OnboardStarted, TierName, to_slots, unpack_keys
 from kvbm_nats.explain.answers import Cause, Loss
 from kvbm_nats.explain.cause import Finding, cause_of
 from kvbm_nats.explain.known import Known, Need, Steps
@@ -77,16 +78,27 @@ def _run(keys: list[str], covers: Callable[[str], bool]) -> Steps[int]:
     return low
 
 
+class _Wanted(NamedTuple):
+    """A block that was to come up: its place in the prompt, the key before it, and where it was."""
+
+    place: int
+    parent: str
+    tier: TierName
+
+
 def _failed_loads(look_up: LookUp, known: Known) -> Steps[list[Loss]]:
-    """What was found below g1 and did not come up for this look-up."""
-    if not look_up.is_found_below:
+    """What was found below g1 and did not come up for this look-up, or for those of windows that came with it."""
+    if not (look_up.is_found_below or look_up.start):
         return []
     yield Need(stories=[look_up.request])
-    story = [told for told in known.story(look_up.request, look_up.instance) if told.row.seq > look_up.seq]
-    again = next((told.row.seq for told in story if told.row.type == "Matched"), known.until + 1)
+    whole = known.story(look_up.request, look_up.instance)
+    before = takewhile(_is_look_up, reversed([told for told in whole if told.row.seq <= look_up.seq]))
+    together = [each for told in before if (each := LookUp.of(told.row))]
+    story = [told for told in whole if told.row.seq > look_up.seq]
+    again = next((told.row.seq for told in story if _is_look_up(told)), known.until + 1)
     story = [told for told in story if told.row.seq < again]
     started = [told.event for told in story if isinstance(told.event, OnboardStarted)]
-    keys = [key for event in started for key in unpack_keys(event.keys)]
+    wanted = _wanted(started, min([each.end for each in together if each.is_found_below], default=0))
     by_slot = {
         (event.transfer, slot): key
         for event in started
@@ -101,15 +113,32 @@ def _failed_loads(look_up: LookUp, known: Known) -> Steps[list[Loss]]:
         fresh = [key for key in named if key is not None and key not in lost]
         lost.update(fresh)
         if fresh:
-            # What was there already was not loaded, and that is the beginning: so places are counted from the end.
-            at = keys.index(fresh[0])
-            place = look_up.reached - len(keys) + at
-            parent = keys[at - 1] if at else started[0].parent
-            losses.append(_failed_load(look_up, place, parent, fresh, told, known))
+            losses.append(_failed_load(look_up, wanted[fresh[0]], fresh, told, known))
     return sorted(losses, key=lambda loss: loss.first_block)
 
 
-def _failed_load(look_up: LookUp, place: int, parent: str, keys: list[str], told: Told, known: Known) -> Loss:
+def _is_look_up(told: Told) -> bool:
+    return told.row.type == "Matched"
+
+
+def _wanted(started: list[OnboardStarted], end: int) -> dict[str, _Wanted]:
+    """By key. Of each group of layers some blocks were there already, and all that were to come end at one place."""
+    tiers, above = dict[str, TierName](), dict[str, str]()
+    for event in started:
+        keys = unpack_keys(event.keys)
+        tiers |= dict.fromkeys(keys, event.source)
+        above |= zip(keys, [event.parent, *keys], strict=False)
+    found = dict[str, _Wanted]()
+    for last in above.keys() - above.values():
+        place, key = end, last
+        while key in above:
+            place -= 1
+            found[key] = _Wanted(place, above[key], tiers[key])
+            key = above[key]
+    return found
+
+
+def _failed_load(look_up: LookUp, first: _Wanted, keys: list[str], told: Told, known: Known) -> Loss:
     size = tokens_of(known.namespace(look_up.instance, look_up.seq))
     reason = told.row.reason or ""
     lost = _LOST.get(loss(reason) or "")
@@ -118,22 +147,22 @@ def _failed_load(look_up: LookUp, place: int, parent: str, keys: list[str], told
         cause=cause,
         blocks=len(keys),
         tokens=size * len(keys) if size else None,
-        first_block=place,
-        first_token=size * place if size else None,
+        first_block=first.place,
+        first_token=size * first.place if size else None,
         key=keys[0],
-        parent=parent,
-        said=f"{blocks(len(keys))} from block {place:,} on were found and did not come up to {told.row.tier}: {wrong}",
+        parent=first.parent,
+        said=f"{blocks(len(keys))} from block {first.place:,} on were found and did not come up to {told.row.tier}: {wrong}",
         seq=told.row.seq,
         at_us=told.row.at_us,
         instance=look_up.instance,
-        tier=look_up.found[-1].tier,
+        tier=first.tier,
         reason=reason,
         by=look_up.request,
     )
 
 
 def _loss(look_up: LookUp, at: int, size: int, finding: Finding, known: Known) -> Loss:
-    place = look_up.reached + at
+    place = look_up.end + at
     block_tokens = tokens_of(known.namespace(look_up.instance, look_up.seq))
     row, told = finding.row, finding.told
     evicted = told.event if told and isinstance(told.event, Evicted) else None

@@ -37,6 +37,10 @@ class _Subject:
     def new(self) -> str:
         if not self._place:
             return f"{self._where}: nothing was ever stored here"
+        if self._look_up.start:
+            return (
+                f"{self._where}, of a window, was never stored: of those an engine keeps what it has when a step ends"
+            )
         if self._parent is None:
             return f"{self._where} and what follows was never stored; what is before it, only the engine had"
         return f"{self._where} and what follows is new: nothing was ever stored behind the block before"

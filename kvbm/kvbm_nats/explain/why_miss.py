@@ -51,6 +51,7 @@ async def _explain(projection: Projection, request: str, instance: str | None, u
         at_us=look_up.at_us,
         look_up=len(up_to),
         look_ups=len(look_ups),
+        start=look_up.start,
         asked=look_up.asked,
         found={part.tier: part.blocks for part in look_up.found},
         by_engine=look_up.by_engine,

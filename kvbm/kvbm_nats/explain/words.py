@@ -91,7 +91,12 @@ def _matched(event: Matched) -> str:
     by_engine = found_by_engine(event)
     missed = event.asked - sum(part.blocks for part in event.found) - by_engine
     found = found_in_words({part.tier: part.blocks for part in event.found}, by_engine)
-    return f"{event.request} asked for {blocks(event.asked)}: found {found}; missed {missed:,}"
+    return f"{event.request} asked for {blocks(event.asked)}{from_block(event.start)}: found {found}; missed {missed:,}"
+
+
+def from_block(start: int) -> str:
+    """Where a look-up begins, if not with the prompt: one of a group of layers that attend to a window."""
+    return f" from block {start:,} on" if start else ""
 
 
 def found_by_engine(event: Matched) -> int:

@@ -49,11 +49,15 @@ class Peers:
             return [*hits[:-1], Hit(OBJECT_TIER, hits[-1].slots + slots)]
         return [*hits, Hit(OBJECT_TIER, slots)]
 
-    def note(self, request: str, keys: Sequence[str], local: int | None) -> None:
-        """Take note of what peers have of a prompt behind what is here, so that the look-up that follows finds it."""
+    def note(self, request: str, keys: Sequence[str], local: int | None, parent: str = ROOT) -> None:
+        """Take note of what peers have of a prompt behind what is here, so that the look-up that follows finds it.
+
+        `parent` is the key before the first.
+        """
         at = look(self._desk.state, keys, hidden=self._hidden, local=local)[1]
         for piece in self._beyond(keys, at):
-            if piece.writer and not self._note(request, keys, piece, piece.writer):
+            before = keys[piece.start - 1] if piece.start else parent
+            if piece.writer and not self._note(request, keys, piece, piece.writer, before):
                 return
 
     def evicted(self, event: Evicted) -> None:
@@ -71,7 +75,7 @@ class Peers:
         peers = [*self._follower.peers.values()]
         return pieces_beyond(self._desk.state, keys, at, peers, self._hidden.get(OBJECT_TIER, ()))
 
-    def _note(self, request: str, keys: Sequence[str], piece: Piece, peer: PeerBlocks) -> bool:
+    def _note(self, request: str, keys: Sequence[str], piece: Piece, peer: PeerBlocks, parent: str) -> bool:
         """Whether all of the piece was noted."""
         part = keys[piece.start : piece.end]
         sums = [peer.sums.get(key, "") for key in part]
@@ -82,7 +86,7 @@ class Peers:
                 OBJECT_TIER,
                 part[:size],
                 writer=peer.name,
-                parent=keys[piece.start - 1] if piece.start else ROOT,
+                parent=parent,
                 length_bytes=peer.length_bytes,
                 checksums="".join(sums[:size]),
                 request=request,

@@ -70,9 +70,11 @@ def _take(recorded: Recorded, state: State, event: AnyEvent) -> None:
             recorded.found += len(keys)
             recorded.unnamed += event.unnamed
             asked = keys + unpack_keys(event.missed)
-            recorded.steps.append(Ask(event.at_us, event.request, asked, len(keys), event.held, event.priority))
+            ask = Ask(event.at_us, event.request, asked, len(keys), event.held, event.priority, event.parent)
+            recorded.steps.append(ask)
         case Registered():
-            recorded.steps.append(Fill(event.at_us, event.request, unpack_keys(event.keys), event.parent))
+            stands = event.parent in state.tier(event.tier).lineage.index
+            recorded.steps.append(Fill(event.at_us, event.request, unpack_keys(event.keys), event.parent, stands))
         case Released(tier=""):
             recorded.steps.append(Leave(event.at_us, event.request))
         case Opened():

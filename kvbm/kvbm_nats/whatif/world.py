@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from msgspec import structs
+
 from kvbm_events.schema import ROOT, AnyEvent, Evicted, TierName, TierSpec, TransferStarted, total
 from kvbm_events.schema.errors import RefusedError, TierFull
 from kvbm_nats.offloading import Offloader
@@ -39,7 +41,7 @@ class World:
         self.found, self.evicted = Counter[TierName](), Counter[TierName]()
         self.moved = Counter[tuple[TierName, TierName]]()
         self.evictions = list[Evictions]()
-        self._owed: dict[str, tuple[Sequence[str], str]] = {}  # what the recorded run found and this one must compute
+        self._owed: dict[str, list[Fill]] = {}  # what the recorded run found and this one must compute
         self._step = 0
         self._top: TierName = tiers[0].tier
         opened = plan_opening(
@@ -79,19 +81,22 @@ class World:
                 return
             at = end
         if ask.had > found:
-            self._owed[ask.request] = keys[found : ask.had], keys[found - 1] if found else ROOT
+            parent = keys[found - 1] if found else ask.parent
+            owed = Fill(ask.at_us, ask.request, keys[found : ask.had], parent, stands=bool(found))
+            self._owed.setdefault(ask.request, []).append(owed)
 
     def _compute(self, step: Fill) -> None:
         """Fill blocks, in one go with those before them that the recorded run had."""
-        owed, parent = self._owed.pop(step.request, ((), ROOT))
-        if owed and owed[-1] == step.parent:
-            self._fill(step.request, (*owed, *step.keys), parent)
-        else:
-            self._fill(step.request, owed, parent)
-            self._fill(step.request, step.keys, step.parent)
+        for owed in self._owed.pop(step.request, ()):
+            if owed.keys[-1] == step.parent:
+                step = structs.replace(owed, keys=(*owed.keys, *step.keys))
+            else:
+                self._fill(owed)
+        self._fill(step)
 
     def _leave(self, request: str) -> None:
-        self._fill(request, *self._owed.pop(request, ((), ROOT)))
+        for owed in self._owed.pop(request, ()):
+            self._fill(owed)
         if request in self.state.requests:
             release(self._desk, request)
 
@@ -104,13 +109,14 @@ class World:
         self._settle()
         return True
 
-    def _fill(self, request: str, keys: Sequence[str], parent: str) -> None:
+    def _fill(self, step: Fill) -> None:
         """Compute what of these is not there, as far as there is room."""
+        request, keys, parent = step.request, step.keys, step.parent
         index = self.state.tiers[self._top].lineage.index
         first = next((at for at, key in enumerate(keys) if key not in index), len(keys))
         if first:
             keys, parent = keys[first:], keys[first - 1]
-        if parent != ROOT and parent not in index:
+        if step.stands and parent != ROOT and parent not in index:
             return  # what it stands on had no room
         for at in range(0, len(keys), PIECE):
             piece = keys[at : at + PIECE]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from kvbm_events.schema import MAX_MISSED, Found, Matched, TierName, check_keys
+from kvbm_events.schema import MAX_MISSED, ROOT, Found, Matched, TierName, check_keys
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_statemachine.decide.desk import Desk, check_priority
 from kvbm_statemachine.state import State
@@ -15,6 +16,16 @@ from kvbm_statemachine.state import State
 MAX_LOOKUP = 131_072
 """Keys in one look-up."""
 Hidden = Mapping[TierName, AbstractSet[str]]
+
+
+class Start(NamedTuple):
+    """Where a look-up begins: so many blocks of the prompt are before it, the last of them with the key `parent`."""
+
+    block: int
+    parent: str
+
+
+PROMPT = Start(0, ROOT)
 
 
 class Hit(Struct, frozen=True, gc=False):
@@ -33,6 +44,7 @@ def match(
     priority: int = 50,
     hidden: Hidden | None = None,
     local: int | None = None,
+    start: Start = PROMPT,
 ) -> list[Hit]:
     """Find the longest prefix of `keys`: as far as it goes in the fastest tier, from there on in the next, and so on.
 
@@ -44,6 +56,7 @@ def match(
         priority: 0 to 100, of the request
         hidden: by tier, keys that must not be found yet: their completion is not acknowledged
         local: how many of the first keys an engine has found in its own, observed tier; the tiers below go on from there
+        start: where in the prompt the first key is
 
     Raises:
         InvalidCommand: a malformed key or name, or a limit passed.
@@ -53,6 +66,8 @@ def match(
     check_priority(priority)
     if len(keys) > MAX_LOOKUP:
         raise InvalidCommand(f"a look-up of {len(keys)} keys", why=f"{MAX_LOOKUP} is the most")
+    if start != PROMPT:
+        _check_start(start)
     hits, at = look(desk.state, keys, hidden=hidden, local=local)
     missed = keys[at : at + MAX_MISSED]
     state = desk.state
@@ -61,6 +76,8 @@ def match(
         n=state.n + 1,
         at_us=desk.now_us,
         request=request,
+        start=start.block,
+        parent=start.parent,
         asked=len(keys),
         found=[Found(tier=hit.tier, blocks=len(hit.slots), last=_last(state, hit)) for hit in hits],
         missed=check_keys(missed) if missed else "",
@@ -91,6 +108,12 @@ def look(
             hits.append(Hit(name, slots))
         at = min(local or 0, len(keys)) if is_engines else at + len(slots)
     return hits, at
+
+
+def _check_start(start: Start) -> None:
+    if start.block < 1 or not start.parent:
+        raise InvalidCommand(f"a look-up from block {start.block} on", why="a key is before all but the first block")
+    check_keys([start.parent])
 
 
 def _last(state: State, hit: Hit) -> str:

@@ -1,7 +1,7 @@
 """A model's KV-cache groups: which attend to the whole prefix and which to a window of it, and what a prefix needs of each.
 
 Blocks of the first group have the connector's keys, and those of others the keys that the tier gives them. In a group with a
-window every block stands alone in the lineage (ADR 25).
+window a chain begins wherever blocks are that those before them are not (ADR 30).
 """
 
 # pyright: reportMissingImports=false
@@ -9,7 +9,7 @@ window every block stands alone in the lineage (ADR 25).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from kvbm_events.schema import TierName
@@ -18,7 +18,7 @@ from kvbm_nats.connectors.vllm.engine import BlockIds
 from kvbm_nats.connectors.vllm.tracked import Tracked
 from kvbm_nats.manager import BlockManager
 from kvbm_statemachine.decide import Hit
-from kvbm_statemachine.lineage import NO_SLOT
+from kvbm_statemachine.decide.lookup import PROMPT, Start
 
 NULL_BLOCK = 0
 """vLLM's placeholder for a block that nobody needs: it is never read nor written."""
@@ -43,17 +43,24 @@ class Group(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Blocks of one group that are to be loaded, in prefix order."""
+    """Blocks of one group that follow each other, where they begin in the prompt, and where they are to be loaded."""
 
     group: Group
+    start: Start
     keys: list[str]
     slots: list[int]
 
 
 class Found(NamedTuple):
-    """What is below for a prompt: up to `end` blocks of it; by tier, how many of the blocks beyond vLLM's."""
+    """What is below for a prompt.
+
+    :ivar end: so many of its first blocks could be there after a load
+    :ivar whole: so many, if windows were there too: those of groups that attend to the whole prefix are
+    :ivar tiers: how many of the blocks beyond vLLM's, by tier
+    """
 
     end: int
+    whole: int
     tiers: dict[str, int]
 
 
@@ -101,46 +108,56 @@ def look(manager: BlockManager, groups: Sequence[Group], tracked: Tracked, limit
 
     Groups without a window must have all of them, those with one the blocks of the window at the end.
     """
-    local, tiers, end = tracked.local, list[TierName](), limit
+    local, end = tracked.local, max(limit, tracked.local)
+    tiers = list[TierName]()
     for group in groups:
         if not group.window:
-            hits = manager.look(group.keys(tracked)[:end], local=local)
-            below: list[TierName] = [hit.tier for hit in hits if hit.tier != "g1" for _ in hit.slots]
+            below = _below(manager, group.keys(tracked)[:end], local)
             if len(below) < end - local or not tiers:
                 tiers = below
             end = min(end, local + len(below))
-    windowed = [group for group in groups if group.window]
-    known: dict[str, TierName | None] = {}
-
-    def tier_of(key: str) -> TierName | None:
-        if key not in known:
-            known[key] = _below(manager, key)
-        return known[key]
-
-    before = -1
-    while windowed and end > local and end != before:
+    whole, before = end, -1
+    while end not in {local, before}:
         before = end
-        for group in windowed:
-            end = _window_end(group, group.keys(tracked), local, end, tier_of)
-    if end > local and not tiers:  # no group attends to everything
-        last = tier_of(windowed[0].keys(tracked)[end - 1])
-        tiers = [last] * (end - local) if last else []
+        for group in groups:
+            if group.window:
+                end, below = _window_end(manager, group, group.keys(tracked), local, end)
+                tiers = tiers or below[-1:] * (end - local)  # no group attends to everything
     found: dict[str, int] = {}
-    for tier in tiers[: max(0, end - local)]:
+    for tier in tiers[: end - local]:
         found[tier] = found.get(tier, 0) + 1
-    return Found(max(end, local), found)
+    return Found(end, whole, found)
+
+
+def _below(manager: BlockManager, keys: Sequence[str], local: int) -> list[TierName]:
+    """In which tier below vLLM's each block is behind its first ones, as far as they are there."""
+    return [hit.tier for hit in manager.look(keys, local=local) if hit.tier != "g1" for _ in hit.slots]
 
 
 def _window_end(
-    group: Group, keys: Sequence[str], local: int, end: int, tier_of: Callable[[str], TierName | None]
-) -> int:
-    """The longest prefix, of `end` blocks at most, whose window is there."""
-    at = end - 1
-    while end > local and at >= group.first(local, end):
-        if tier_of(keys[at]) is None:
-            end = at
-        at -= 1
-    return end
+    manager: BlockManager, group: Group, keys: Sequence[str], local: int, end: int
+) -> tuple[int, list[TierName]]:
+    """The longest prefix, of `end` blocks at most, whose window is there; and where each block of the window is."""
+    while end > local:
+        first = group.first(local, end)
+        below = _below(manager, keys[first:end], 0)
+        if len(below) == end - first:
+            return end, below
+        end = first + len(below)
+    return end, []
+
+
+def missing(manager: BlockManager, groups: Sequence[Group], tracked: Tracked, whole: int) -> list[Part]:
+    """Of the windows at the end of `whole` blocks that are not there: up to the end of the first gap."""
+    found: list[Part] = []
+    for group in groups:
+        if group.window:
+            keys, first = group.keys(tracked), group.first(tracked.local, whole)
+            at = first + len(_below(manager, keys[first:whole], 0))
+            end = next((end for end in range(at, whole) if _below(manager, keys[end : end + 1], 0)), whole)
+            if at < end:
+                found.append(Part(group, start_at(keys, first), keys[first:end], []))
+    return found
 
 
 def parts(groups: Sequence[Group], tracked: Tracked, block_ids: BlockIds, end: int) -> list[Part]:
@@ -148,38 +165,21 @@ def parts(groups: Sequence[Group], tracked: Tracked, block_ids: BlockIds, end: i
     found: list[Part] = []
     for group, ids in zip(groups, block_ids, strict=True):
         places = [at for at in range(group.first(tracked.local, end), end) if ids[at] != NULL_BLOCK]
-        keys = group.keys(tracked)
-        found.append(Part(group, [keys[at] for at in places], [ids[at] for at in places]))
+        keys, start = group.keys(tracked), start_at(group.keys(tracked), places[0] if places else end)
+        found.append(Part(group, start, [keys[at] for at in places], [ids[at] for at in places]))
     return found
 
 
+def start_at(keys: Sequence[str], block: int) -> Start:
+    """Where a look-up begins that leaves out the first blocks."""
+    return Start(block, keys[block - 1]) if block else PROMPT
+
+
 def found_in(part: Part, hits: Sequence[Hit]) -> Iterator[tuple[TierName, list[str], list[int]]]:
-    """Where the blocks of a group are that has all of a prefix, by what a look-up of it has found."""
+    """Where the blocks of a part are, by what a look-up that ends with them has found."""
     at = 0
     for hit in hits:
         if hit.tier != "g1" and at < len(part.keys):
             end = at + len(hit.slots)
             yield hit.tier, part.keys[at:end], part.slots[at:end]
             at = end
-
-
-def sources(manager: BlockManager, part: Part) -> Iterator[tuple[TierName, list[str], list[int]]]:
-    """Where the blocks of a window are: those of one tier that follow each other, together."""
-    run: tuple[TierName, list[str], list[int]] | None = None
-    for key, slot in zip(part.keys, part.slots, strict=True):
-        tier = _below(manager, key)
-        if run and run[0] != tier:
-            yield run
-            run = None
-        if tier:
-            run = run or (tier, [], [])
-            run[1].append(key)
-            run[2].append(slot)
-    if run:
-        yield run
-
-
-def _below(manager: BlockManager, key: str) -> TierName | None:
-    """Where a block of a window is; not at a peer, whose blocks are noted by a look-up of a whole prefix only."""
-    hits = manager.look([key], local=0)
-    return next((hit.tier for hit in hits if hit.tier != "g1" and NO_SLOT not in hit.slots), None)

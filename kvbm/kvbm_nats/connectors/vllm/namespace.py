@@ -36,7 +36,7 @@ def namespace_of(vllm_config: Any, tag: str, groups: Sequence[Group] = ONE) -> s
         "hash": algorithm,
         "seed": seed,
         "tag": tag,
-        "windows": "+".join(str(group.window) for group in groups) if tuple(groups) != ONE else None,
+        "groups": "+".join(str(group.window) for group in groups) if tuple(groups) != ONE else None,
     }
     return _written(fields)
 

@@ -16,8 +16,9 @@ import structlog
 
 from kvbm_events.schema import ROOT
 from kvbm_events.schema.errors import RefusedError
+from kvbm_nats.connectors.vllm.admission import Admission
 from kvbm_nats.connectors.vllm.engine import BlockIds, EnginePool, EngineRequest, Step
-from kvbm_nats.connectors.vllm.groups import NULL_BLOCK, ONE, Group, Part, found_in, look, parts, sources
+from kvbm_nats.connectors.vllm.groups import NULL_BLOCK, ONE, Group, look
 from kvbm_nats.connectors.vllm.loads import Loads
 from kvbm_nats.connectors.vllm.mover import EngineMover
 from kvbm_nats.connectors.vllm.orders import Orders, Told
@@ -32,18 +33,6 @@ NEWS_WAIT_S = 0.001
 """How long a step that computes nothing waits for an acknowledgement, so that the threads here get their turn."""
 
 _logger = structlog.get_logger(__name__)
-
-
-class _Admission:
-    """vLLM has given blocks to a waiting request: `loads` of them, behind its local ones, are to be loaded."""
-
-    def __init__(self, tracked: Tracked, block_ids: BlockIds, loads: int, groups: Sequence[Group]) -> None:
-        self.tracked, self.loads = tracked, loads
-        self.local = tracked.local
-        self.parts = parts(groups, tracked, block_ids, self.local + loads) if loads else []
-        self.keys = [key for part in self.parts for key in part.keys]
-        self.slots = [slot for part in self.parts for slot in part.slots]
-        self.reused = [slot for ids in block_ids for slot in ids[self.local :]] if loads else []
 
 
 class SchedulerSide:
@@ -65,7 +54,7 @@ class SchedulerSide:
         self._block_tokens, self._groups = block_tokens, groups
         self._is_plain = tuple(groups) == ONE
         self._tracked: dict[str, Tracked] = {}
-        self._admissions: list[_Admission] = []
+        self._admissions: list[Admission] = []
         self._loads = Loads(patience_s)
         self._owner = Owner(open_owner, self._pins.release_all, clock)
 
@@ -77,7 +66,7 @@ class SchedulerSide:
         """How many tokens we have behind those that vLLM has; None to ask again, since they are on their way to it."""
         tracked, manager = self._tracked[request.request_id], self._manager
         tracked.local = local_tokens // self._block_tokens
-        tracked.promised = {}
+        tracked.promised, tracked.whole = {}, 0
         if manager is None or request.skip_reading_prefix_cache or not tracked.may_load or self._owner.is_late:
             return 0
         if not self._is_plain:
@@ -104,7 +93,7 @@ class SchedulerSide:
         ]
         if self._loads.are_coming(wanted):
             return None
-        tracked.promised = found.tiers
+        tracked.promised, tracked.whole = found.tiers, found.whole
         return (found.end - tracked.local) * self._block_tokens
 
     def promised(self, request_id: str) -> dict[str, int]:
@@ -115,7 +104,7 @@ class SchedulerSide:
         """VLLM has given blocks to a waiting request; so many tokens of it are to be loaded."""
         tracked = self._tracked[request.request_id]
         if tokens or not request.num_computed_tokens:  # else it comes back from a load
-            admission = _Admission(tracked, block_ids, tokens // self._block_tokens, self._groups)
+            admission = Admission(tracked, block_ids, tokens // self._block_tokens, self._groups)
             self._admissions.append(admission)
             if tokens:
                 tracked.is_loading = True
@@ -201,7 +190,7 @@ class SchedulerSide:
     def _manager(self) -> BlockManager | None:
         return self._owner.manager
 
-    def _follow(self, manager: BlockManager, step: Step, admissions: list[_Admission]) -> None:
+    def _follow(self, manager: BlockManager, step: Step, admissions: list[Admission]) -> None:
         """Record what a step says, in the order of rule 3."""
         for request_id in step.preempted_req_ids or ():
             self._preempted(manager, request_id)
@@ -232,24 +221,13 @@ class SchedulerSide:
             if tracked.name in manager.state.requests:
                 manager.release(tracked.name, reason="preempted", tier="g1")
 
-    def _admit(self, manager: BlockManager, admission: _Admission) -> None:
-        """Record the look-up, and begin to load what it found."""
+    def _admit(self, manager: BlockManager, admission: Admission) -> None:
+        """Record the look-up, and begin to load what it found. All of it is looked up before any of it begins."""
         tracked = admission.tracked
-        wanted = {part.group: part for part in admission.parts}
         try:
-            if all(group.window for group in self._groups):
-                manager.match(tracked.name, [])  # blocks of a window are no prefix that could be looked up
-            for group in sorted(self._groups, key=lambda group: group.window > 0):
-                part = wanted.get(group, Part(group, [], []))
-                if group.window:
-                    found = sources(manager, part)
-                else:
-                    keys = group.keys(tracked)
-                    hits = manager.match(tracked.name, keys, local=min(admission.local, len(keys)))
-                    found = found_in(part, hits)
-                for tier, these, slots in found:
-                    ticket = manager.onboard(tracked.name, these, source=tier, tier="g1", slots=slots)
-                    self._loads.ask(tracked.request.request_id, ticket)
+            for tier, keys, slots in admission.look_up(manager):
+                ticket = manager.onboard(tracked.name, keys, source=tier, tier="g1", slots=slots)
+                self._loads.ask(tracked.request.request_id, ticket)
         except RefusedError as error:
             _logger.warning("a request is not loaded", request=tracked.name, why=str(error))
 
@@ -267,7 +245,7 @@ class SchedulerSide:
     def _record(
         self, manager: BlockManager, tracked: Tracked, group: Group, block_ids: Sequence[int], places: range
     ) -> None:
-        """Blocks of one group. Those of a window stand alone, since vLLM gives the first of them back first."""
+        """Blocks of one group, those that follow each other in one event."""
         g1, keys = manager.state.tiers["g1"], group.keys(tracked)
         run = list[int]()
         for at in range(places.start, places.stop + 1):
@@ -275,11 +253,11 @@ class SchedulerSide:
             is_new = is_new and g1.slots.states[block_ids[at]] == SlotState.FREE
             if is_new:
                 run.append(at)
-            if run and (group.window or not is_new):
+            if run and not is_new:
                 slots = [block_ids[each] for each in run]
                 try:
                     manager.record_allocated(tracked.name, slots)
-                    parent = keys[run[0] - 1] if run[0] and not group.window else ROOT
+                    parent = keys[run[0] - 1] if run[0] else ROOT
                     manager.register(tracked.name, slots, [keys[each] for each in run], parent=parent)
                 except RefusedError as error:
                     _logger.warning("blocks are not recorded", request=tracked.name, why=str(error))

@@ -17,6 +17,7 @@ class Tracked:
 
     :ivar name: of the request in the log
     :ivar local: blocks of its prefix that vLLM has found in its own cache, when it last looked
+    :ivar whole: blocks that would have been found then, had no window been missing
     :ivar promised: by tier, blocks beyond those that it was told of
     :ivar stored: blocks whose arrival in g1 has been recorded
     :ivar is_loading: whether blocks are on their way for it, so that what it counts as computed is not there yet
@@ -25,7 +26,7 @@ class Tracked:
 
     def __init__(self, request: EngineRequest) -> None:
         self.request, self.name = request, name_of(request.request_id)
-        self.local, self.stored = 0, 0
+        self.local, self.whole, self.stored = 0, 0, 0
         self.promised: dict[str, int] = {}
         self.is_loading, self.may_load = False, True
         self._keys: list[str] = []
