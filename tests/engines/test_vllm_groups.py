@@ -5,7 +5,9 @@ import subprocess
 
 import pytest
 
+from kvbm_events.schema import Matched, Noted, OffloadStarted, total
 from support.engines import BLOCK_TOKENS, PROCESSES, PYTHON_ENV, Engine, Site, disagreement, prompt, window_model, words
+from support.object_servers import FakeS3
 
 LONG = prompt(1000, 1)
 FORK = LONG[:512] + prompt(300, 2)
@@ -68,6 +70,16 @@ def test_a_prompt_that_branches_off(engine, answers):
     engine.empty_device()
 
 
+def test_a_prompt_that_branches_off_within_a_step_says_which_windows_were_missing(engine, place):
+    """Blocks 16 to 23 end a step; the prompt parts from the first one at block 20, whose windows nobody has kept."""
+    (said,) = engine.generate([LONG[:640] + prompt(100, 3)])
+    assert said["cached"] == 512
+    engine.empty_device()
+    *_, whole, first, second = place.events(Matched)
+    assert [sum(part.blocks for part in event.found) for event in (whole, first, second)] == [20, 0, 0]
+    assert [(event.start, event.asked, event.held) for event in (first, second)] == [(16, 4, False)] * 2
+
+
 def test_a_damaged_block_is_found_out_and_computed_again(engine, answers, place):
     slots = engine.ask("slots", tokens=LONG, tier="g2", group=2, last=BLOCKS)["slots"]
     place.damage("g2", [slots[20]], SLOT_BYTES)
@@ -96,6 +108,13 @@ def test_a_wrong_block_that_nobody_compares_is_heard(engine, answers, group):
     check(engine, answers, LONG, 0)
 
 
+def test_a_window_is_one_transfer(place):
+    """Of three groups, whatever steps there were."""
+    started = [event for event in place.events(OffloadStarted) if event.tier == "g2"]
+    assert max(total(event.slots) for event in started) == 8
+    assert {total(event.slots) for event in started} >= {4, 8}
+
+
 def test_nothing_is_left_behind_and_the_log_agrees(engine, place):
     status = engine.ask("status")
     assert (status["integrity"], status["requests"], status["transfers"], status["pinned"]) == ([], 0, 0, 0)
@@ -109,3 +128,21 @@ def test_a_disk_hit_after_a_restart(engine, answers, place):  # noqa: ARG001 - t
     again = place.start(**OPTIONS)
     check(again, answers, LONG, CACHED)
     place.quit()
+
+
+def test_another_engines_objects_have_its_windows_too(place, answers, tmp_path, object_credentials):  # noqa: ARG001 - the environment is to have them
+    with FakeS3(tmp_path / "s3") as store:
+        a, b = (Site(place.model, place.server, tmp_path / name, f"{place.instance}-{name}") for name in "ab")
+        with a, b:
+            engine = a.start(tiers="g2=256,g4=512", extra={"objects": store.url("kv")}, **OPTIONS)
+            check(engine, answers, LONG, 0)
+            stored = engine.ask("status")["registered"]["g4"]
+            a.quit()
+            engine = b.start(
+                tiers="g2=256,g4=512", extra={"objects": store.url("kv"), "peers": [a.instance]}, **OPTIONS
+            )
+            assert engine.ask("follow", peer=a.instance, blocks=stored)["blocks"] == stored
+            check(engine, answers, LONG, CACHED)
+            noted = b.events(Noted)
+            assert sorted(total(event.slots) for event in noted) == [4, 4, BLOCKS]
+            assert b.verify(engine.ask("status")).is_equal

@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import nats
 
+from kvbm_events.codec import decode
 from kvbm_events.jetstream import JetStreamLog
+from kvbm_events.schema import AnyEvent
 from kvbm_nats.nats_server import NatsServer
 from kvbm_nats.replay import verify
 from kvbm_nats.replay.verify import Claim, Verdict
@@ -103,6 +105,9 @@ def tier_config(url: str, instance: str, folder: Path, **more: Any) -> dict[str,
         "secondary_tiers": [ours | more],
     }
     return {"kv_connector": "OffloadingConnector", "kv_role": "kv_both", "kv_connector_extra_config": extra}
+
+
+E = TypeVar("E", bound=AnyEvent)
 
 
 class EngineDied(AssertionError):
@@ -248,6 +253,21 @@ class Site:
                 await client.close()
 
         asyncio.run(wait())
+
+    def events(self, kind: type[E]) -> list[E]:
+        """All of a kind that the log of this instance has."""
+
+        async def read() -> list[E]:
+            log = await JetStreamLog.connect(self.server.url)
+            try:
+                end = await log.last_seq(self.instance)
+                batches = [batch async for batch in log.read(self.instance, until=end)]
+            finally:
+                await log.close()
+            events = [decode(entry.data) for batch in batches for entry in batch]
+            return [event for event in events if isinstance(event, kind)]
+
+        return asyncio.run(read())
 
     def verify(self, status: dict[str, Any]) -> Verdict:
         """Fold the log from its beginning, and compare it with what the engine's owner says."""
