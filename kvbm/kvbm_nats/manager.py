@@ -178,10 +178,11 @@ class BlockManager:
     ) -> list[Hit]:
         """Find the longest prefix of `keys`, tier by tier; the request holds it until released. See `decide.match`."""
         self._begin()
-        if self.peers:
-            self.peers.note(request, keys, local, start.parent)
+        more = partial(self.peers.note, request, keys, start.parent) if self.peers else None
         hidden = self._offloader.hidden
-        hits = match(self._desk, request, keys, hold=hold, priority=priority, hidden=hidden, local=local, start=start)
+        hits = match(
+            self._desk, request, keys, hold=hold, priority=priority, hidden=hidden, local=local, start=start, more=more
+        )
         if hits:
             ours = [len(hit.slots) for hit in hits if local is None or not self.state.tiers[hit.tier].observed]
             self._offloader.offer_found(keys[: (local or 0) + sum(ours)], priority)

@@ -41,6 +41,36 @@ def test_what_is_noted_is_found_and_read_as_its_writer_has_it():
     assert [type(each).__name__ for each in events] == ["Noted", "Matched", "OnboardStarted"]
 
 
+@pytest.mark.parametrize(("brings", "found"), [(0, 2), (3, 5)])
+def test_a_look_up_asks_once_what_there_is_beyond_and_finds_what_that_brought(brings, found):
+    desk, events = desk_of(spec("g1", 8), spec("g4", 8))
+    put(desk, KEYS[:2])
+    asked = []
+
+    def beyond(at):
+        asked.append(at)
+        return brings and noted(desk, KEYS[at : at + brings], parent=KEYS[at - 1]) > 0
+
+    del events[:]
+    hits = match(desk, "r", KEYS, more=beyond)
+    assert sum(len(hit.slots) for hit in hits) == found
+    assert asked == [2]
+    assert [type(each).__name__ for each in events] == ["Noted"] * bool(brings) + ["Matched"]
+    assert unpack_keys(events[-1].missed) == KEYS[found:]
+
+
+def test_a_look_up_that_finds_all_or_is_refused_asks_for_nothing_beyond():
+    desk, events = desk_of(spec("g1", 8), spec("g4", 8))
+    put(desk, KEYS)
+    del events[:]
+    asked = []
+    assert match(desk, "r", KEYS, more=asked.append)
+    with pytest.raises(InvalidCommand, match="priority"):
+        match(desk, "s", [*KEYS, key_at(9)], priority=101, more=asked.append)
+    assert asked == []
+    assert len(events) == 1
+
+
 def test_a_transfer_has_blocks_of_one_writer():
     desk, _ = desk_of(spec("g1", 16), spec("g4", 16))
     down(desk, KEYS[:2])

@@ -12,14 +12,14 @@ from functools import partial
 import structlog
 
 from kvbm_events.log import Log
-from kvbm_events.schema import ROOT, Evicted, TierSpec, unpack_keys
+from kvbm_events.schema import Evicted, TierSpec, unpack_keys
 from kvbm_events.schema.errors import InvalidCommand, RefusedError
 from kvbm_nats.options import Options
 from kvbm_nats.peers.blocks import PeerBlocks, PeerStatus
 from kvbm_nats.peers.finding import Piece, pieces_beyond
 from kvbm_nats.peers.follower import Follower
 from kvbm_nats.peers.names import check_peers
-from kvbm_statemachine.decide import Desk, Hit, look, note
+from kvbm_statemachine.decide import Desk, Hit, note
 from kvbm_statemachine.decide.lookup import Hidden
 from kvbm_statemachine.lineage import NO_SLOT
 from kvbm_tiers import OBJECT_TIER
@@ -49,16 +49,20 @@ class Peers:
             return [*hits[:-1], Hit(OBJECT_TIER, hits[-1].slots + slots)]
         return [*hits, Hit(OBJECT_TIER, slots)]
 
-    def note(self, request: str, keys: Sequence[str], local: int | None, parent: str = ROOT) -> None:
-        """Take note of what peers have of a prompt behind what is here, so that the look-up that follows finds it.
+    def note(self, request: str, keys: Sequence[str], parent: str, at: int) -> bool:
+        """Take note of what peers have of a prompt behind the `at` keys that are here; whether there was anything.
 
         `parent` is the key before the first.
         """
-        at = look(self._desk.state, keys, hidden=self._hidden, local=local)[1]
+        noted = 0
         for piece in self._beyond(keys, at):
             before = keys[piece.start - 1] if piece.start else parent
-            if piece.writer and not self._note(request, keys, piece, piece.writer, before):
-                return
+            if piece.writer:
+                count = self._note(request, keys, piece, piece.writer, before)
+                noted += count
+                if count < piece.end - piece.start:
+                    break
+        return noted > 0
 
     def evicted(self, event: Evicted) -> None:
         """What was not there, or not whole, is not looked for again until its writer has written it anew."""
@@ -75,13 +79,13 @@ class Peers:
         peers = [*self._follower.peers.values()]
         return pieces_beyond(self._desk.state, keys, at, peers, self._hidden.get(OBJECT_TIER, ()))
 
-    def _note(self, request: str, keys: Sequence[str], piece: Piece, peer: PeerBlocks, parent: str) -> bool:
-        """Whether all of the piece was noted."""
+    def _note(self, request: str, keys: Sequence[str], piece: Piece, peer: PeerBlocks, parent: str) -> int:
+        """How many blocks of the piece were noted: the first ones."""
         part = keys[piece.start : piece.end]
         sums = [peer.sums.get(key, "") for key in part]
         size = next((at for at, each in enumerate(sums) if not each), len(sums))  # some may have gone since
         try:
-            count = size and note(
+            return size and note(
                 self._desk,
                 OBJECT_TIER,
                 part[:size],
@@ -93,8 +97,7 @@ class Peers:
             )
         except RefusedError as error:
             _logger.warning("blocks of a peer are not noted", peer=peer.name, request=request, why=str(error))
-            return False
-        return count == len(part)
+            return 0
 
 
 def plan_following(

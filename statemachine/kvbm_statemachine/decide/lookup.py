@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -45,6 +45,7 @@ def match(
     hidden: Hidden | None = None,
     local: int | None = None,
     start: Start = PROMPT,
+    more: Callable[[int], bool] | None = None,
 ) -> list[Hit]:
     """Find the longest prefix of `keys`: as far as it goes in the fastest tier, from there on in the next, and so on.
 
@@ -57,6 +58,7 @@ def match(
         hidden: by tier, keys that must not be found yet: their completion is not acknowledged
         local: how many of the first keys an engine has found in its own, observed tier; the tiers below go on from there
         start: where in the prompt the first key is
+        more: told how many keys were found, where that is not all; whether it has brought some of the rest, by events
 
     Raises:
         InvalidCommand: a malformed key or name, or a limit passed.
@@ -69,6 +71,8 @@ def match(
     if start != PROMPT:
         _check_start(start)
     hits, at = look(desk.state, keys, hidden=hidden, local=local)
+    if more and at < len(keys) and more(at):
+        hits, at = look(desk.state, keys, hidden=hidden, local=local)
     missed = keys[at : at + MAX_MISSED]
     state = desk.state
     event = Matched(
