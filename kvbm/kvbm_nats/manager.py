@@ -305,6 +305,7 @@ class BlockManager:
             requests=len(self.state.requests),
             transfers=len(self.state.transfers),
             paths=self._offloader.paths.status(),
+            peers=self.peers.status() if self.peers else [],
             events=dict(self._events),
             evicted=dict(self._evicted),
             digest=digest_of(to_bytes(self.state)) if with_digest else "",

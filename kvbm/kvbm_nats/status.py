@@ -84,9 +84,46 @@ class PathStatus(Struct, frozen=True, kw_only=True):
     refused: dict[str, int] = {}
 
 
+class PeerStatus(Struct, frozen=True, kw_only=True):
+    """Another instance whose objects are found and read too, as its follower knows it.
+
+    :ivar is_named: whether it was meant by its name, and not by a pattern
+    :ivar namespace: its own; of another one than ours nothing is kept
+    :ivar blocks: that it has in object storage, and that are known here
+    :ivar passed_over: blocks that are not kept in mind, for there were too many
+    :ivar seq: up to where its log was read
+    :ivar end_seq: of its last event when it was looked at last; 0 where it has no log
+    :ivar is_current: whether its log is read as fast as it grows: to the end that it had at the look before that one
+    :ivar trouble: why it cannot be followed at the moment; empty if it can
+    """
+
+    name: str
+    is_named: bool
+    namespace: str
+    blocks: int
+    passed_over: int
+    seq: int
+    end_seq: int
+    is_current: bool
+    trouble: str
+
+    def wrong(self, namespace: str) -> str:
+        """Why not all that it has is found by an owner of this namespace; empty if all is."""
+        if self.trouble:
+            return f"cannot be followed: {self.trouble}"
+        if not self.end_seq:
+            return "has no log"
+        if not self.is_current:
+            return f"read up to {self.seq:,} of {self.end_seq:,}"
+        if self.namespace != namespace:
+            return f"another namespace: {self.namespace}"
+        return f"{self.passed_over:,} blocks too many to be kept in mind" if self.passed_over else ""
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """An owner at a glance.
 
+    :ivar peers: those that are followed; empty where none are
     :ivar workers: one a rank, where workers move the blocks; told by a service only
     :ivar events: events of this epoch by type
     :ivar evicted: blocks evicted in this epoch by tier
@@ -102,6 +139,7 @@ class Status(Struct, frozen=True, kw_only=True):
     requests: int
     transfers: int
     paths: list[PathStatus] = []
+    peers: list[PeerStatus] = []
     workers: list[WorkerStatus] = []
     events: dict[str, int] = {}
     evicted: dict[TierName, int] = {}

@@ -1,11 +1,13 @@
 """`kvbm status` beside a real service: tables for people, the very answer for machines, and trouble by name."""
 
+import asyncio
 import json
 
 import pytest
 
 from kvbm_nats.publisher import Publisher
 from support.chained_keys import prefix
+from support.neighbour import write_objects
 from support.service import ServiceProcess
 
 KEYS = prefix(range(6))
@@ -48,6 +50,32 @@ async def test_a_machine_gets_the_answer_as_it_is(kvbm, nats_url, instance):
     assert (answer["instance"], answer["requests"]) == (instance, 0)
     (path,) = answer["paths"]
     assert (path["started"], path["waiting"], path["refused"]) == (6, 0, {})
+
+
+async def test_peers_are_told_one_by_one_with_what_is_wrong(kvbm, nats_url, instance):
+    like, unlike = f"{instance}-like", f"{instance}-unlike"
+    await asyncio.to_thread(write_objects, nats_url, like, KEYS)
+    await asyncio.to_thread(write_objects, nats_url, unlike, KEYS, namespace="n=2")
+    more = f"--peers={instance}-*,{instance}-none"
+    service = await ServiceProcess(nats_url, instance, more, workers=1, tiers="g1=64,g4=64").start()
+    async with await Publisher.connect(nats_url, instance) as kv, asyncio.timeout(30):
+        while sum(peer.is_current for peer in (await kv.status()).peers) < 2:
+            pass
+    done = kvbm("status", "--nats-url", nats_url, "--instance", instance)
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    answer = json.loads(kvbm("status", "--nats-url", nats_url, "--instance", instance, "--json").stdout)
+    assert await service.terminate() == 0
+    peers = {peer["name"]: peer for peer in answer["peers"]}
+    assert f"{like} 6 0 {peers[like]['seq']:,} current" in lines
+    assert f"{unlike} 0 0 {peers[unlike]['seq']:,} another namespace: n=2" in lines
+    assert f"{instance}-none 0 0 0 has no log" in lines
+    assert {name for name, peer in peers.items() if peer["is_named"]} == {f"{instance}-none"}
+    assert peers[like]["seq"] == peers[like]["end_seq"] > 0
+
+
+@pytest.mark.usefixtures("service")
+async def test_where_there_are_no_peers_there_is_no_table_of_them(kvbm, nats_url, instance):
+    assert "peer" not in kvbm("status", "--nats-url", nats_url, "--instance", instance).stdout
 
 
 @pytest.mark.parametrize("command", ["status", "tail", "state", "replay", "fsck --folder ."])

@@ -15,7 +15,7 @@ from kvbm_nats.options import Options
 from kvbm_nats.service import answers, config, leases, messages, micro
 from kvbm_nats.service.config import ServeConfig
 from kvbm_nats.service.messages import Call, StatusCall, Verb
-from kvbm_nats.status import PathStatus
+from kvbm_nats.status import PathStatus, PeerStatus
 from kvbm_statemachine.state import MAX_REQUESTS
 from support.service import TIERS
 
@@ -56,6 +56,11 @@ def test_every_reason_for_which_blocks_do_not_begin_is_told():
         assert f'"{field}"' in SECTIONS["status"]
     for why in get_args(Refusal):
         assert f"`{why}`" in section
+
+
+def test_every_field_of_a_peer_is_told():
+    for field in PeerStatus.__struct_fields__:
+        assert f"`{field}`" in SECTIONS["status"]
 
 
 def test_every_error_that_can_be_refused_with_is_told():

@@ -10,11 +10,11 @@ from kvbm_nats.cli.output import write_table, write_words
 from kvbm_nats.cli.text import Json, write_json, write_line
 from kvbm_nats.explain.words import blocks
 from kvbm_nats.publisher import Publisher
-from kvbm_nats.status import PathStatus, Status, TierStatus
+from kvbm_nats.status import PathStatus, PeerStatus, Status, TierStatus
 
 
 def status(*, digest: bool = False, json: Json = False, nats: NatsOptions | None = None) -> None:
-    """What the owner of an instance holds now: its tiers by slots, and by path what waits, moves, and never began.
+    """What the owner of an instance holds now: its tiers by slots, and by path what waits, moves, and never began; and its peers.
 
     Args:
         digest: also the digest of its state
@@ -50,6 +50,12 @@ def _tell(status: Status) -> None:
     if status.paths:
         columns = ("path", "waiting", "transfers", "blocks", "in doubt", "started", "dropped", "unwanted")
         write_table(columns, [_path_row(path) for path in status.paths], text=("dropped", "unwanted"))
+    if status.peers:
+        write_table(
+            ("peer", "blocks", "passed over", "read up to", "state"),
+            [_peer_row(peer, status.namespace) for peer in status.peers],
+            text=("state",),
+        )
 
 
 def _tier_row(tier: TierStatus, states: tuple[str, ...], evicted: int) -> list[str]:
@@ -78,6 +84,11 @@ def _path_row(path: PathStatus) -> list[str]:
         _reasons(path.dropped),
         _reasons(path.refused),
     ]
+
+
+def _peer_row(peer: PeerStatus, namespace: str) -> list[str]:
+    state = peer.wrong(namespace) or "current"
+    return [peer.name, f"{peer.blocks:,}", f"{peer.passed_over:,}", f"{peer.seq:,}", state]
 
 
 def _reasons(counts: Mapping[str, int]) -> str:

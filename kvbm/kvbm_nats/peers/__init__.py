@@ -4,8 +4,7 @@
 with, `names` which instances are meant, and `peers` is what an owner does with it.
 """
 
-from kvbm_nats.peers.blocks import PeerStatus
 from kvbm_nats.peers.follower import Follower
 from kvbm_nats.peers.peers import Peers, plan_following
 
-__all__ = ["Follower", "PeerStatus", "Peers", "plan_following"]
+__all__ = ["Follower", "Peers", "plan_following"]

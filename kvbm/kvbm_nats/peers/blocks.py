@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from msgspec import Struct
-
 from kvbm_events.schema import (
     CHECKSUM_DIGITS,
     AnyEvent,
@@ -21,30 +19,11 @@ from kvbm_events.schema import (
     unpack_checksums,
     unpack_keys,
 )
+from kvbm_nats.status import PeerStatus
 from kvbm_statemachine.snapshot import StateDump, TierDump
 from kvbm_tiers import OBJECT_TIER
 
 _SUM_BYTES = CHECKSUM_DIGITS // 2
-
-
-class PeerStatus(Struct, frozen=True, kw_only=True):
-    """A peer as its follower knows it.
-
-    :ivar namespace: its own; of another one than ours nothing is kept
-    :ivar blocks: that it has in object storage, and that are known here
-    :ivar passed_over: blocks that are not kept in mind, for there were too many
-    :ivar seq: up to where its log was read
-    :ivar is_current: whether that was its end when it was looked at last
-    :ivar trouble: why it cannot be followed at the moment; empty if it can
-    """
-
-    name: str
-    namespace: str
-    blocks: int
-    passed_over: int
-    seq: int
-    is_current: bool
-    trouble: str
 
 
 class PeerBlocks:
@@ -53,14 +32,14 @@ class PeerBlocks:
     :ivar sums: by key, the checksum of a block's object
     :ivar length_bytes: of each; 0 where no event has told it yet
     :ivar passed_over: blocks for which there was no room
-    :ivar seq, is_current, trouble: see `PeerStatus`
+    :ivar seq, end_seq, is_current, trouble: see `PeerStatus`
     """
 
     def __init__(self, name: str, room: Callable[[], int], wanted: str) -> None:
         """Nothing is known; `room` says how many blocks more may be. Only those of the `wanted` namespace are kept."""
         self.name, self.namespace, self._wanted = name, "", wanted
         self.sums: dict[str, str] = {}
-        self.length_bytes = self.passed_over = self.seq = 0
+        self.length_bytes = self.passed_over = self.seq = self.end_seq = 0
         self.is_current, self.trouble = False, ""
         self._room = room
         self._under_way: dict[str, dict[int, str]] = {}
@@ -109,14 +88,16 @@ class PeerBlocks:
         sums = self.sums
         return next((at for at, key in enumerate(keys) if key not in sums), len(keys))
 
-    def status(self) -> PeerStatus:
+    def status(self, *, is_named: bool) -> PeerStatus:
         """What is known of it."""
         return PeerStatus(
             name=self.name,
+            is_named=is_named,
             namespace=self.namespace,
             blocks=len(self.sums),
             passed_over=self.passed_over,
             seq=self.seq,
+            end_seq=self.end_seq,
             is_current=self.is_current,
             trouble=self.trouble,
         )

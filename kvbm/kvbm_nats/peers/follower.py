@@ -16,8 +16,9 @@ import structlog
 from kvbm_events.log import Log
 from kvbm_events.schema.errors import IllegalTransition, KvbmError, LogGap, LogUnavailable
 from kvbm_events.sequencer import Sequencer
-from kvbm_nats.peers.blocks import PeerBlocks, PeerStatus
+from kvbm_nats.peers.blocks import PeerBlocks
 from kvbm_nats.peers.names import PEERS_MAX, chosen, is_pattern
+from kvbm_nats.status import PeerStatus
 from kvbm_statemachine import digest_of
 from kvbm_statemachine.snapshot import dump_of
 
@@ -70,7 +71,7 @@ class Follower:
 
     def status(self) -> list[PeerStatus]:
         """Every peer that is followed."""
-        return [peer.status() for peer in [*self.peers.values()]]
+        return [peer.status(is_named=peer.name in self._names) for peer in [*self.peers.values()]]
 
     def close(self) -> None:
         """Stop."""
@@ -102,15 +103,14 @@ class Follower:
 
     async def _watch(self, log: Log) -> None:
         """Follow who is meant, and look from time to time who else is, and how far each has been read."""
-        ends: dict[str, int] = {}
         pause_s = FIRST_LOOK_S
         while True:
             try:
                 known = await log.instances() if any(map(is_pattern, self._names)) else []
                 for name in chosen(self._names, known, self._instance):
                     self._begin(log, name)
-                for name, peer in self.peers.items():
-                    ends[name] = await self._judge(log, peer, ends.get(name))
+                for peer in self.peers.values():
+                    await self._judge(log, peer)
                 self._warned.pop(("", "peers cannot be followed"), None)
             except LogUnavailable as error:
                 self._warn("", "peers cannot be followed", str(error))
@@ -126,16 +126,22 @@ class Follower:
         peer = self.peers[name] = PeerBlocks(name, self._room, self._namespace)
         self._tasks[name] = asyncio.create_task(self._follow(log, peer))
 
-    async def _judge(self, log: Log, peer: PeerBlocks, before: int | None) -> int:
-        """Say what has become of a peer; the end of its log as it is now."""
-        end = await log.last_seq(peer.name)
+    async def _judge(self, log: Log, peer: PeerBlocks) -> None:
+        """See how far a peer has been read, and say what has become of it.
+
+        One that writes all the time is never read to its end: it is read as fast as it grows where it is read to the end
+        that it had at the look before.
+        """
+        before, end = peer.end_seq, await log.last_seq(peer.name)
+        peer.end_seq = end
         if not end:
             self._warn(peer.name, "a peer has no log", "no instance of this name has written, or its log was deleted")
-        elif peer.seq >= end and not peer.is_current:
-            peer.is_current = True
-            self._warned = {place: why for place, why in self._warned.items() if place[0] != peer.name}
-            _logger.info("a peer is followed", peer=peer.name, blocks=len(peer.sums), namespace=peer.namespace)
-        elif before and peer.seq < before and not peer.trouble:
+        elif peer.seq >= (end if peer.trouble else before or end):
+            if not peer.is_current:
+                self._warned = {place: why for place, why in self._warned.items() if place[0] != peer.name}
+                _logger.info("a peer is followed", peer=peer.name, blocks=len(peer.sums), namespace=peer.namespace)
+            peer.is_current, peer.trouble = True, ""
+        elif before and not peer.trouble:
             peer.is_current = False
             self._warn(peer.name, "a peer's log is read late", f"up to {peer.seq} of {end}")
         if peer.is_current and peer.namespace != self._namespace and peer.name in self._names:
@@ -144,7 +150,6 @@ class Follower:
         if peer.passed_over:
             why = f"{self._blocks_max} of all peers are kept in mind; further ones are not found"
             self._warn(peer.name, "a peer has too many blocks", why)
-        return end
 
     async def _follow(self, log: Log, peer: PeerBlocks) -> None:
         """Read one log for ever."""

@@ -15,10 +15,11 @@ from kvbm_events.log import Log
 from kvbm_events.schema import Evicted, TierSpec, unpack_keys
 from kvbm_events.schema.errors import InvalidCommand, RefusedError
 from kvbm_nats.options import Options
-from kvbm_nats.peers.blocks import PeerBlocks, PeerStatus
+from kvbm_nats.peers.blocks import PeerBlocks
 from kvbm_nats.peers.finding import Piece, pieces_beyond
 from kvbm_nats.peers.follower import Follower
 from kvbm_nats.peers.names import check_peers
+from kvbm_nats.status import PeerStatus
 from kvbm_statemachine.decide import Desk, Hit, note
 from kvbm_statemachine.decide.lookup import Hidden
 from kvbm_statemachine.lineage import NO_SLOT
