@@ -8,6 +8,7 @@ from kvbm_nats.publisher import Publisher
 from support.chained_keys import prefix
 from support.metrics import ANY_PORT, scrape, url_of
 from support.nats import frozen
+from support.neighbour import write_objects
 from support.service import ServiceProcess, WorkerCommand
 
 pytestmark = pytest.mark.usefixtures("commands")
@@ -76,6 +77,7 @@ async def test_a_service_and_its_worker_tell_what_a_client_did(nats_url, instanc
     assert of_worker.value("kvbm_worker_checksum_mismatches_total", tier="g1") == 0
     assert 0 <= of_worker.value("kvbm_worker_heartbeat_age_seconds", seen_by="worker") < 30
     assert not told.names & {"kvbm_worker_moved_bytes_total"}
+    assert not any("peer" in name for name in told.names)
     assert [await each.terminate() for each in (worker, service)] == [0, 0]
 
 
@@ -142,6 +144,27 @@ async def test_a_lost_workers_slots_are_in_quarantine_and_its_silence_grows(nats
     )
     assert told.value("kvbm_failed_blocks_total", source="g1", target="g2", reason="worker_lost") == 6
     assert told.value("kvbm_worker_heartbeat_age_seconds", rank="0", seen_by="owner") >= 0.5
+    assert await service.terminate() == 0
+
+
+async def test_of_peers_it_tells_what_is_known_and_what_was_found_at_them(nats_url, instance):
+    peer, none = f"{instance}-peer", f"{instance}-none"
+    await asyncio.to_thread(write_objects, nats_url, peer, KEYS)
+    more = ANY_PORT, f"--peers={peer},{none}"
+    service = await ServiceProcess(nats_url, instance, *more, workers=1, tiers="g1=64,g4=64").start()
+    url = url_of(service.said)
+    told = await until(
+        url,
+        lambda answer: "kvbm_peer_current" in answer.names and answer.value("kvbm_peer_current", peer=peer),
+    )
+    assert told.value("kvbm_peer_current", peer=none) == 0
+    assert told.value("kvbm_peer_blocks", peer=peer, state="known") == 6
+    assert told.value("kvbm_peer_blocks", peer=peer, state="passed_over") == 0
+    assert "kvbm_noted_blocks_total" not in told.names
+    async with await Publisher.connect(nats_url, instance) as kv:
+        await kv.match("a", KEYS[:4])
+    told = await stored(url)
+    assert told.value("kvbm_noted_blocks_total", instance=instance, peer=peer) == 4
     assert await service.terminate() == 0
 
 

@@ -8,6 +8,7 @@ from kvbm_events.schema import (
     Evicted,
     Found,
     Matched,
+    Noted,
     OffloadCompleted,
     OffloadFailed,
     OffloadStarted,
@@ -82,6 +83,13 @@ def test_evictions_count_blocks_by_tier_and_reason(counted):
         keys = pack_keys(KEYS[:1] * blocks)
         counted.tell(Evicted, tier=tier, slots=[(0, blocks)], keys=keys, reason=reason, actor="lru")
     assert counted.samples("kvbm_evicted_blocks_total") == {("g1", "capacity"): 5, ("g2", "corrupt"): 1}
+
+
+def test_what_is_noted_counts_by_whose_it_is(counted):
+    for writer, blocks in [("a", 2), ("b", 1), ("a", 1)]:
+        keys = pack_keys(KEYS[:blocks])
+        counted.tell(Noted, tier="g4", writer=writer, slots=[(0, blocks)], keys=keys, checksums="1" * 16 * blocks)
+    assert counted.samples("kvbm_noted_blocks_total") == {("a",): 3, ("b",): 1}
 
 
 def test_a_transfer_that_comes_in_parts_ends_once(counted):

@@ -23,6 +23,7 @@ class Metric(NamedTuple):
 _INSTANCE = ("instance",)
 _PATH = ("instance", "source", "target")
 _RANK = ("instance", "rank")
+_PEER = ("instance", "peer")
 
 LOOKUPS = Metric("kvbm_lookups_total", "counter", ("instance", "result"), "Look-ups: hit (all), partial, miss (none)")
 ASKED = Metric("kvbm_asked_blocks_total", "counter", _INSTANCE, "Blocks that look-ups asked for")
@@ -52,6 +53,11 @@ WORKER_MOVED = Metric(
 MISMATCHES = Metric(
     "kvbm_worker_checksum_mismatches_total", "counter", (*_RANK, "tier"), "Blocks that were read with other bytes"
 )
+PEER_BLOCKS = Metric(
+    "kvbm_peer_blocks", "gauge", (*_PEER, "state"), "Blocks that a peer has in object storage: known, passed_over"
+)
+PEER_CURRENT = Metric("kvbm_peer_current", "gauge", _PEER, "Whether a peer's log is read as fast as it grows: 1 or 0")
+NOTED = Metric("kvbm_noted_blocks_total", "counter", _PEER, "Blocks of a peer that look-ups found and took note of")
 LAG = Metric("kvbm_projector_lag_events", "gauge", (), "Entries of the log that are not in the tables yet")
 LAG_S = Metric(
     "kvbm_projector_lag_seconds", "gauge", (), "Age of the oldest event that is not in the tables; 0 if none"

@@ -16,6 +16,7 @@ from kvbm_events.schema import (
     AnyEvent,
     Evicted,
     Matched,
+    Noted,
     OffloadCompleted,
     OffloadFailed,
     OffloadStarted,
@@ -61,6 +62,7 @@ class Tally:
         self._lock = Lock()
         self._lookups, self._asked = Counter[str](), 0
         self._found, self._evicted = Counter[str](), Counter[tuple[str, str]]()
+        self._noted = Counter[str]()
         self._transfers, self._failed = Counter[tuple[_Path, str]](), Counter[tuple[_Path, str]]()
         self._moved, self._durations = Counter[_Path](), dict[_Path, Histogram]()
         self._appends = Histogram(APPEND_BOUNDS_S)
@@ -69,6 +71,7 @@ class Tally:
         self._takers: dict[type, Callable[[Any], None]] = {
             Matched: self._take_matched,
             Evicted: self._take_evicted,
+            Noted: self._take_noted,
             OffloadStarted: self._take_started,
             OnboardStarted: self._take_started,
             OffloadCompleted: self._take_completed,
@@ -104,6 +107,8 @@ class Tally:
                 families.add(catalog.FOUND, blocks, name, tier)
             for labels, blocks in self._evicted.items():
                 families.add(catalog.EVICTED, blocks, name, *labels)
+            for peer, blocks in self._noted.items():
+                families.add(catalog.NOTED, blocks, name, peer)
             for (path, outcome), count in self._transfers.items():
                 families.add(catalog.TRANSFERS, count, name, *path, outcome)
             for (path, reason), blocks in self._failed.items():
@@ -124,6 +129,9 @@ class Tally:
 
     def _take_evicted(self, event: Evicted) -> None:
         self._evicted[event.tier, event.reason] += total(event.slots)
+
+    def _take_noted(self, event: Noted) -> None:
+        self._noted[event.writer] += total(event.slots)
 
     def _take_started(self, event: TransferStarted) -> None:
         self._open[event.transfer] = _Open(event)
