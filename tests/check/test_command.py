@@ -15,6 +15,7 @@ from kvbm_nats.projection import Projector
 from kvbm_nats.publisher import Publisher
 from support.chained_keys import prefix
 from support.nats import free_port
+from support.neighbour import write_objects
 from support.service import ServiceProcess, WorkerCommand
 
 pytestmark = pytest.mark.usefixtures("commands")
@@ -55,6 +56,23 @@ async def test_a_worker_that_is_killed_is_a_warning_and_then_critical(check, nat
     assert (done.returncode, "workers: rank 0 is silent for" in done.stdout) == (1, True)
     assert (await check("--silent-s", "0", "0")).returncode == 2
     assert await service.terminate() == 0
+
+
+async def test_a_peer_whose_blocks_are_not_found_is_a_warning(check, nats_url, instance):
+    peer = f"{instance}-peer"
+    service = await ServiceProcess(nats_url, instance, f"--peers={peer}", workers=1, tiers="g1=64,g4=64").start()
+    worker = await WorkerCommand(nats_url, instance, tiers="g1=64,g4=64").start()
+    async with await Publisher.connect(nats_url, instance) as kv, asyncio.timeout(30):
+        while not (await kv.status()).peers:
+            pass
+        done = await check()
+        assert (done.returncode, f"peers: {peer}: has no log" in done.stdout.splitlines()[0]) == (1, True)
+        await asyncio.to_thread(write_objects, nats_url, peer, prefix(range(3)))
+        while not (await kv.status()).peers[0].is_current:
+            pass
+    done = await check()
+    assert (done.returncode, "[ok] peers: 1 read in time" in done.stdout) == (0, True)
+    assert [await each.terminate() for each in (worker, service)] == [0, 0]
 
 
 async def test_an_owner_that_is_gone_is_critical(check, nats_url, instance):

@@ -10,7 +10,7 @@ from kvbm_nats.check.limits import Limit
 from kvbm_nats.check.log import look_at_log
 from kvbm_nats.check.owner import look_at_status
 from kvbm_nats.cli.check_formats import as_nagios
-from kvbm_nats.status import PathStatus, Status, TierStatus, WorkerStatus
+from kvbm_nats.status import PathStatus, PeerStatus, Status, TierStatus, WorkerStatus
 
 TIER = TierStatus(
     tier="g1",
@@ -29,9 +29,13 @@ PATH = PathStatus(
     source="g1", tier="g2", waiting=0, waiting_max=100, transfers=0, transfers_max=16, blocks=0, in_doubt=0,
     blocks_max=256, started=0,
 )  # fmt: skip
+PEER = PeerStatus(
+    name="p", is_named=True, namespace="n", blocks=7, passed_over=0, seq=9, end_seq=9, is_current=True, trouble=""
+)
+PATTERN = structs.replace(PEER, is_named=False)
 STATUS = Status(
     instance="i", namespace="n", epoch=1, n=10, acked_n=10, tiers=[TIER], requests=0, transfers=0, paths=[PATH],
-    workers=[WORKER],
+    workers=[WORKER], peers=[PEER],
 )  # fmt: skip
 
 
@@ -67,10 +71,23 @@ def tier(**changes):
         ("workers", {"workers": [structs.replace(WORKER, incarnation="")]}, "critical"),
         ("workers", {"workers": [structs.replace(WORKER, ended=True)]}, "critical"),
         ("workers", {"workers": [structs.replace(WORKER, refused="another namespace")]}, "warning"),
+        ("peers", {}, "ok"),
+        ("peers", {"peers": [structs.replace(PEER, trouble="the log was trimmed")]}, "warning"),
+        ("peers", {"peers": [structs.replace(PEER, is_current=False, end_seq=99)]}, "warning"),
+        ("peers", {"peers": [structs.replace(PEER, is_current=False, seq=0, end_seq=0)]}, "warning"),
+        ("peers", {"peers": [structs.replace(PEER, passed_over=1)]}, "warning"),
+        ("peers", {"peers": [structs.replace(PEER, namespace="m")]}, "warning"),
+        ("peers", {"peers": [structs.replace(PATTERN, namespace="m")]}, "ok"),
+        ("peers", {"peers": [structs.replace(PATTERN, namespace="", trouble="of another version")]}, "warning"),
     ],
 )
 def test_a_status_gives_a_level(name, changes, expected):
     assert level(name, **changes) == expected
+
+
+def test_of_what_there_is_none_nothing_is_said():
+    found = {each.name for each in look_at_status(structs.replace(STATUS, peers=[], workers=[]), Limits())}
+    assert found.isdisjoint({"peers", "workers"})
 
 
 @pytest.mark.parametrize(

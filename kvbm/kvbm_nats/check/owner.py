@@ -1,4 +1,4 @@
-"""What an owner's status says: workers, tiers, paths, and how far the log is behind."""
+"""What an owner's status says: workers, tiers, paths, peers, and how far the log is behind."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ def look_at_status(status: Status, limits: Limits) -> list[Finding]:
     findings = [_tiers(status, limits), _quarantine(status, limits), _waiting(status, limits)]
     if status.workers:
         findings.insert(0, _workers(status.workers, limits))
+    if status.peers:
+        findings.append(_peers(status))
     return [*findings, _unwritten(status, limits)]
 
 
@@ -65,6 +67,14 @@ def _waiting(status: Status, limits: Limits) -> Finding:
     ]
     waiting = sum(path.waiting for path in status.paths)
     return Finding(name="waiting", level=level_of(values), what=f"{waiting:,} blocks for their path", values=values)
+
+
+def _peers(status: Status) -> Finding:
+    """One that is met by a pattern, and has another namespace, is not meant."""
+    meant = [peer for peer in status.peers if peer.is_named or peer.namespace in {"", status.namespace}]
+    wrong = [f"{peer.name}: {why}" for peer in meant if (why := peer.wrong(status.namespace))]
+    what = "; ".join(wrong) or f"{len(meant)} read in time"
+    return Finding(name="peers", level="warning" if wrong else "ok", what=what)
 
 
 def _unwritten(status: Status, limits: Limits) -> Finding:
