@@ -45,6 +45,11 @@ async def test_the_life_of_a_block_names_its_writer(reader, life_of, story_of):
     ]
     assert {(place.instance, place.tier) for place in life.places} == {("a", "g1"), ("a", "g4"), ("b", "g1")}
     assert life.parent == KEYS[0]
+    first = await life_of(KEYS[0])
+    assert {(place.instance, place.tier): place.writer for place in first.places if place.tier == "g4"} == {
+        ("a", "g4"): "",
+        ("b", "g4"): "a",
+    }
     assert (await story_of("req-2")).events[-1].said.startswith("g4 of a → g1: 2 blocks arrived")
 
 
@@ -53,11 +58,14 @@ async def test_what_was_gone_at_a_peer_is_told_as_gone(reader, ask_why):
     event = onboard(reader.desk, "g4", "g1", KEYS, request="req-2", deadline_us=1)
     evict(reader.desk, "g4", KEYS[:1], reason="gone", actor="mover")
     fail_transfer(reader.desk, event.transfer, reason="gone: no such object")
-    assert causes(await ask_why("req-2")) == [("gone", 0, 2)]
+    failed = await ask_why("req-2")
+    assert causes(failed) == [("gone", 0, 2)]
+    assert failed.losses[0].said.startswith("2 blocks of a's from block 0 on were found and did not come up to g1")
     reader.ask("req-3", KEYS)
     found = await ask_why("req-3")
     assert causes(found) == [("gone", 0, 2)]
     assert (found.losses[0].instance, found.losses[0].tier) == ("b", "g4")
+    assert found.losses[0].said.endswith("it was not there any more; written by a")
 
 
 async def test_who_does_not_follow_misses_what_another_instance_has_and_it_is_the_writer_that_is_named(

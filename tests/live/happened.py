@@ -44,7 +44,7 @@ class Happened:
     def evicted(self, blocks: int, reason: str, tier: str = "g1") -> Numbered:
         return self._take(Evicted, tier=tier, slots=[(0, blocks)], keys=_keys(blocks), reason=reason, actor="lru")
 
-    def started(self, transfer: str, blocks: int, request: str = "") -> Numbered:
+    def started(self, transfer: str, blocks: int, request: str = "", writer: str = "") -> Numbered:
         return self._take(
             OffloadStarted,
             transfer=transfer,
@@ -55,6 +55,7 @@ class Happened:
             keys=_keys(blocks),
             deadline_us=0,
             request=request,
+            writer=writer,
         )
 
     def completed(self, transfer: str, blocks: int, length_bytes: int = 10) -> Numbered:

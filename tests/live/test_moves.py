@@ -38,6 +38,11 @@ def test_it_is_over_with_its_last_block_and_took_so_long(seen):
     assert seen.moves.in_flight == 0
 
 
+def test_whose_objects_it_reads_is_known(seen):
+    seen.started("1.1", 4, writer="b")
+    assert [move.writer for move in seen.moves.under_way] == ["b"]
+
+
 def test_what_may_still_be_written_to_is_neither_moving_nor_over(seen):
     seen.started("1.1", 4)
     step = seen.ended(seen.happened.failed("1.1", 4, stopped=False))

@@ -3,10 +3,11 @@
 import pytest
 
 from kvbm_nats.explain.answers import CauseShare, MissCauses
-from kvbm_nats.live import PathFlow, Sample, TierFlow, View
+from kvbm_nats.live import Move, PathFlow, Sample, TierFlow, View
 from kvbm_nats.live.view import Slots, WorkerSeen
 from kvbm_nats.status import PathStatus, Status, TierStatus
 from kvbm_nats.top import panels
+from kvbm_nats.top.details import move_text
 from kvbm_nats.top.text import bar, cut, sparkline
 
 SECOND_US = 1_000_000
@@ -127,3 +128,9 @@ def test_workers_are_said_with_when_they_were_heard():
 )
 def test_the_head_says_whether_it_is_of_now(shown, paused, word):
     assert word in panels.head_text(shown, "i", ["h", "i"], paused=paused, width=80)
+
+
+@pytest.mark.parametrize(("writer", "said"), [("", "g4 to g1"), ("replica-1", "g4 of replica-1 to g1")])
+def test_a_transfer_says_whose_objects_it_reads(writer, said):
+    move = Move(instance="i", transfer="1.2", source="g4", tier="g1", blocks=3, writer=writer)
+    assert f"path      {said}\n" in move_text(move, 0)

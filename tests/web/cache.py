@@ -1,4 +1,4 @@
-"""A small cache with a past, in a projection: an instance of generated traffic, and one whose names are hostile."""
+"""A small cache with a past, in a projection: generated traffic, an instance whose names are hostile, one with a block of another's."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from explain.played import Engine
 from explain.small_owner import Owner, prompt
 from kvbm_events.memory import MemoryLog
 from kvbm_nats.traces import Workload, generate
+from kvbm_statemachine.decide import note
 from projection.checks import caught_up
 
-BUSY, ODD = "busy", "odd"
+BUSY, ODD, READER = "busy", "odd", "reader"
+NOTED = "0f" * 16
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -40,4 +42,5 @@ async def write(url: str) -> None:
     for number, name in enumerate(HOSTILE):
         odd.at(number)
         odd.fill(name, prompt("system", f"user {number}"))
+    note(Owner(log, READER, "g1=4,g4=4").desk, "g4", [NOTED], writer="a-writer", checksums="1" * 16)
     await caught_up(url, log)

@@ -8,7 +8,7 @@ import pytest
 
 from kvbm_nats.cli.app import app
 from kvbm_nats.projection import open_projection
-from web.cache import BUSY
+from web.cache import BUSY, NOTED, READER
 from web.reading import Page, said_by
 
 PAST = 300
@@ -79,6 +79,14 @@ def test_the_first_digits_of_a_key_lead_to_a_blocks_life(pages, projection, caps
         assert life["key"] == key
         assert all(event["said"] in page.text for event in life["events"])
         assert pages.get(f"/i/{BUSY}/find?q={key[:10]}").headers["location"] == f"/i/{BUSY}/blocks/{key[:10]}"
+
+
+def test_a_block_of_another_instances_is_told_with_its_writer(pages, capsys):
+    page = assert_one_answer(pages, f"/i/{READER}/blocks/{NOTED}", capsys)
+    assert f"g4 slot 0 of {READER}, written by a-writer since" in page.text
+    (command,) = page.commands
+    app(command.removesuffix(" --json").split()[1:], result_action="return_value")
+    assert f"is in   g4 slot 0 of {READER}, written by a-writer, since" in capsys.readouterr().out
 
 
 def test_the_events_are_those_of_the_journal(pages, projection):

@@ -61,7 +61,8 @@ def _tell(life: BlockLife, *, history: bool) -> None:
     write_words(f"parent  {parent}")
     for place in life.places:
         since = f"since {clock(place.at_us)}, for {span(life.as_of_us - place.at_us)} (seq {place.seq:,})"
-        write_words(f"is in   {place.tier} slot {place.slot} of {place.instance} {since}")
+        whose = f", written by {place.writer}," if place.writer else ""
+        write_words(f"is in   {place.tier} slot {place.slot} of {place.instance}{whose} {since}")
     if not life.places:
         write_words("is in   no tier")
     if life.stays:

@@ -65,17 +65,24 @@ class Event(Struct, frozen=True, kw_only=True):
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """Where a block can be found, and since when."""
+    """Where a block can be found, and since when.
+
+    :ivar writer: the instance whose object it is, where that is another one
+    """
 
     instance: str
     tier: TierName
     slot: int
     seq: int
     at_us: int
+    writer: str = ""
 
 
 class Stay(Struct, frozen=True, kw_only=True):
-    """A block's stay in a slot. `to_seq` and `to_us` are None while it lasts; `ended` says what ended it."""
+    """A block's stay in a slot. `to_seq` and `to_us` are None while it lasts; `ended` says what ended it.
+
+    :ivar writer: see `Place`
+    """
 
     instance: str
     tier: TierName
@@ -85,6 +92,7 @@ class Stay(Struct, frozen=True, kw_only=True):
     to_seq: int | None
     to_us: int | None
     ended: str
+    writer: str = ""
 
 
 class BlockLife(Struct, frozen=True, kw_only=True):

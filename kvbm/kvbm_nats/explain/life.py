@@ -62,11 +62,7 @@ async def block_life(projection: Projection, key: str, *, until: int, instance: 
         as_of_seq=until,
         as_of_us=told[until].row.at_us if until in told else 0,
         parent=_parent(key, rows, told),
-        places=[
-            Place(instance=stay.instance, tier=stay.tier, slot=stay.slot, seq=stay.from_seq, at_us=stay.from_us)
-            for stay in stays
-            if stay.to_seq is None
-        ],
+        places=[_place(stay) for stay in stays if stay.to_seq is None],
         stays=stays,
         events=sorted(events, key=lambda event: (event.seq, event.last_seq)),
     )
@@ -215,6 +211,18 @@ def _stay(row: KeyRow, told: Mapping[int, Told], until: int) -> Stay:
         to_seq=to_seq,
         to_us=ended.row.at_us if ended else None,
         ended=_ended(row, ended.event) if ended else "",
+        writer=begun.event.writer if begun and isinstance(begun.event, Noted) else "",
+    )
+
+
+def _place(stay: Stay) -> Place:
+    return Place(
+        instance=stay.instance,
+        tier=stay.tier,
+        slot=stay.slot,
+        seq=stay.from_seq,
+        at_us=stay.from_us,
+        writer=stay.writer,
     )
 
 

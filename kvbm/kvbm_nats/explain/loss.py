@@ -79,11 +79,12 @@ def _run(keys: list[str], covers: Callable[[str], bool]) -> Steps[int]:
 
 
 class _Wanted(NamedTuple):
-    """A block that was to come up: its place in the prompt, the key before it, and where it was."""
+    """A block that was to come up: its place in the prompt, the key before it, where it was, and whose if not our own."""
 
     place: int
     parent: str
     tier: TierName
+    writer: str
 
 
 def _failed_loads(look_up: LookUp, known: Known) -> Steps[list[Loss]]:
@@ -123,17 +124,17 @@ def _is_look_up(told: Told) -> bool:
 
 def _wanted(started: list[OnboardStarted], end: int) -> dict[str, _Wanted]:
     """By key. Of each group of layers some blocks were there already, and all that were to come end at one place."""
-    tiers, above = dict[str, TierName](), dict[str, str]()
+    orders, above = dict[str, OnboardStarted](), dict[str, str]()
     for event in started:
         keys = unpack_keys(event.keys)
-        tiers |= dict.fromkeys(keys, event.source)
+        orders |= dict.fromkeys(keys, event)
         above |= zip(keys, [event.parent, *keys], strict=False)
     found = dict[str, _Wanted]()
     for last in above.keys() - above.values():
         place, key = end, last
         while key in above:
             place -= 1
-            found[key] = _Wanted(place, above[key], tiers[key])
+            found[key] = _Wanted(place, above[key], orders[key].source, orders[key].writer)
             key = above[key]
     return found
 
@@ -143,6 +144,7 @@ def _failed_load(look_up: LookUp, first: _Wanted, keys: list[str], told: Told, k
     reason = told.row.reason or ""
     lost = _LOST.get(loss(reason) or "")
     cause, wrong = lost or ("load_failed", reason)
+    whose = f" of {first.writer}'s" if first.writer else ""
     return Loss(
         cause=cause,
         blocks=len(keys),
@@ -151,7 +153,7 @@ def _failed_load(look_up: LookUp, first: _Wanted, keys: list[str], told: Told, k
         first_token=size * first.place if size else None,
         key=keys[0],
         parent=first.parent,
-        said=f"{blocks(len(keys))} from block {first.place:,} on were found and did not come up to {told.row.tier}: {wrong}",
+        said=f"{blocks(len(keys))}{whose} from block {first.place:,} on were found and did not come up to {told.row.tier}: {wrong}",
         seq=told.row.seq,
         at_us=told.row.at_us,
         instance=look_up.instance,

@@ -34,6 +34,11 @@ class _Subject:
     def _ago(self) -> str:
         return span(self._look_up.at_us - self._told.row.at_us) if self._told else "some time"
 
+    @property
+    def _whose(self) -> str:
+        event = self._told.event if self._told else None
+        return f"; written by {event.writer}" if isinstance(event, Evicted) and event.writer else ""
+
     def new(self) -> str:
         if not self._place:
             return f"{self._where}: nothing was ever stored here"
@@ -57,8 +62,8 @@ class _Subject:
             return f"{self._where} left {self._tier} {self._ago} before"
         gone = f"{self._where} was evicted from {self._tier} {self._ago} before"
         if event.reason != "capacity":
-            return f"{gone}: {event.reason}, by {event.actor}"
-        return f"{gone}: {made_room(event)}"
+            return f"{gone}: {event.reason}, by {event.actor}{self._whose}"
+        return f"{gone}: {made_room(event)}{self._whose}"
 
     def not_admitted(self) -> str:
         refusal = self._refusal
@@ -72,10 +77,12 @@ class _Subject:
         return f"{self.evicted()}; it had never gone down: {why}"
 
     def corrupt(self) -> str:
-        return f"{self._where} was taken out of {self._tier} {self._ago} before: its bytes were not what they had been"
+        out = f"{self._where} was taken out of {self._tier} {self._ago} before"
+        return f"{out}: its bytes were not what they had been{self._whose}"
 
     def gone(self) -> str:
-        return f"{self._where} was taken out of {self._tier} {self._ago} before: it was not there any more"
+        out = f"{self._where} was taken out of {self._tier} {self._ago} before"
+        return f"{out}: it was not there any more{self._whose}"
 
     def reset(self) -> str:
         told, row = self._told, self._row

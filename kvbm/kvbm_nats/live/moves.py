@@ -18,6 +18,7 @@ OPEN_MAX = 65_536
 class Move(Struct, kw_only=True):
     """One transfer. Times are the owner's; `ended_us` is 0 while it is under way.
 
+    :ivar writer: whose objects they are, if another instance's
     :ivar source: empty where it began before anybody looked, and so are `request`, `seq` and `begun_us`
     :ivar doubtful: blocks that failed and whose mover may still write
     :ivar reason: why blocks failed, the last one
@@ -26,6 +27,7 @@ class Move(Struct, kw_only=True):
     instance: str
     transfer: str
     source: TierName | Literal[""] = ""
+    writer: str = ""
     tier: TierName
     blocks: int
     request: str = ""
@@ -89,6 +91,7 @@ class Moves:
             instance=instance,
             transfer=event.transfer,
             source=event.source,
+            writer=event.writer,
             tier=event.tier,
             blocks=total(event.slots),
             request=event.request,

@@ -63,8 +63,9 @@ class Details(ModalScreen[None]):
 
 def move_text(move: Move, now_us: int) -> str:
     """All that the log told of a transfer."""
+    whose = f" of {printable(move.writer)}" if move.writer else ""
     lines = [
-        ("path", f"{move.source or 'unknown, it began before this screen'} to {move.tier}"),
+        ("path", f"{move.source or 'unknown, it began before this screen'}{whose} to {move.tier}"),
         ("began", f"{clock(move.begun_us)}, at sequence {move.seq:,}" if move.begun_us else "before this screen"),
         ("took" if move.ended_us else "until now", span(move.took_us(now_us)) if move.begun_us else "unknown"),
         ("blocks", f"{move.blocks:,}: {move.arrived:,} arrived, {move.failed:,} failed, {move.doubtful:,} in doubt"),
