@@ -83,10 +83,10 @@ class PeerBlocks:
         for key in keys:
             self.sums.pop(key, None)
 
-    def reach(self, keys: Sequence[str]) -> int:
-        """How many of the first keys it has."""
+    def reach(self, keys: Sequence[str], start: int) -> int:
+        """Up to where it has all keys from `start` on."""
         sums = self.sums
-        return next((at for at, key in enumerate(keys) if key not in sums), len(keys))
+        return next((at for at in range(start, len(keys)) if keys[at] not in sums), len(keys))
 
     def status(self, *, is_named: bool) -> PeerStatus:
         """What is known of it."""

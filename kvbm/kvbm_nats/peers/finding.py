@@ -26,22 +26,18 @@ def pieces_beyond(
     What is on its way to our own g4, or there and not to be found yet (`hidden`), is nobody's: it ends the row.
     """
     index, coming = state.tiers[OBJECT_TIER].lineage.index, state.incoming[OBJECT_TIER]
-    theirs = [peer for peer in peers if peer.sums]
+    theirs = [*peers]
     pieces: list[Piece] = []
     at = start
     while at < len(keys):
-        end = _own_end(index, keys, at, hidden)
-        if end > at:
-            pieces.append(Piece(at, end, None))
-        elif theirs and keys[at] not in coming and keys[at] not in index:
-            free = _free_end(index, coming, keys, at)
-            reach, best = max(((peer.reach(keys[at:free]), peer) for peer in theirs), key=lambda each: each[0])
-            if not reach:
-                break
-            end = at + reach
-            pieces.append(Piece(at, end, best))
-        else:
+        end, best = _own_end(index, keys, at, hidden), None
+        if end == at and keys[at] not in coming and keys[at] not in index:
+            reached = [(peer.reach(keys, at), peer) for peer in theirs if keys[at] in peer.sums]
+            end, best = max(reached, key=lambda each: each[0], default=(at, None))
+            end = _free_end(index, coming, keys, at, end)
+        if end == at:
             break
+        pieces.append(Piece(at, end, best))
         at = end
     return pieces
 
@@ -50,5 +46,5 @@ def _own_end(index: dict[str, int], keys: Sequence[str], at: int, hidden: Collec
     return next((end for end in range(at, len(keys)) if keys[end] not in index or keys[end] in hidden), len(keys))
 
 
-def _free_end(index: dict[str, int], coming: Collection[str], keys: Sequence[str], at: int) -> int:
-    return next((end for end in range(at, len(keys)) if keys[end] in index or keys[end] in coming), len(keys))
+def _free_end(index: dict[str, int], coming: Collection[str], keys: Sequence[str], at: int, limit: int) -> int:
+    return next((end for end in range(at, limit) if keys[end] in index or keys[end] in coming), limit)
