@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from connectors.test_vllm_scheduler import BLOCK_TOKENS, HASHES, Engine
 from kvbm_events.schema import ROOT, Matched, OffloadStarted, Registered, unpack_keys
 from kvbm_events.schema.errors import InvalidCommand
 from kvbm_nats.connectors.vllm.groups import ONE, Group, groups_of, missing, window_blocks
 from kvbm_nats.connectors.vllm.tiering.prompt import key_of
 from kvbm_nats.connectors.vllm.tracked import Tracked, key_in
 from kvbm_statemachine.decide import Hit
+from support.stepped_engine import BLOCK_TOKENS, HASHES, Engine
 
 WINDOW, WHOLE = Group(0, 2), Group(1)
 """Of two blocks, and of all."""

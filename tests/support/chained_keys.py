@@ -20,3 +20,8 @@ def key_at(*path: int) -> str:
 def prefix(path: Sequence[int]) -> list[str]:
     """The keys of a prompt: one a step of the path, each the parent of the next."""
     return [_key(tuple(path[: end + 1])) for end in range(len(path))]
+
+
+def keys_of(count: int, salt: int = 0) -> list[str]:
+    """Keys enough for a limit: a chain like any other."""
+    return [f"{salt:08x}{i:024x}" for i in range(count)]
