@@ -9,7 +9,7 @@ from kvbm_events.schema.errors import Fenced, LogUnavailable
 from kvbm_nats.connectors.vllm import reopening
 from kvbm_nats.connectors.vllm.mover import NOT_BEGUN
 from kvbm_nats.connectors.vllm.tracked import Tracked
-from support.stepped_engine import HASHES, PATIENCE_S, TIMEOUT_S, Engine
+from support.stepped_engine import HASHES, PATIENCE_S, TIMEOUT_S, Engine, load, stored
 
 
 @pytest.fixture
@@ -19,20 +19,6 @@ def engine():
     engine.log.held = False
     engine.log._take(engine.log._acked_n)
     engine.side.close()
-
-
-def stored(engine, name="a", ids=(3, 4, 5, 6)):
-    """A request whose blocks are on the host, and in g1 no more."""
-    engine.compute(engine.request(name), [*ids])
-    engine.settle()
-    engine.manager.flush()
-    engine.step()
-
-
-def load(engine, request, ids):
-    tokens = engine.side.found(request, 0)
-    engine.side.admitted(request, (ids,), tokens)
-    return tokens
 
 
 def test_blocks_are_held_from_the_start_of_their_copy_to_its_end(engine):

@@ -25,6 +25,7 @@ sys.path.append(str(Path(__file__).parents[2] / "bench"))  # where `stock_offloa
 from vllm import LLM, SamplingParams
 from vllm.config import KVTransferConfig
 from vllm.distributed.kv_transfer import get_kv_transfer_group
+from vllm.lora.request import LoRARequest
 from vllm.v1.request import Request
 
 from kvbm_nats.connectors.vllm.tiering.side import TierSide
@@ -55,12 +56,13 @@ class Engine:
         connector = self.core.scheduler.connector
         self.side = _side(connector) if connector else None
 
-    def generate(self, prompts, max_tokens=8, salt=None):
-        """Run prompts side by side."""
+    def generate(self, prompts, max_tokens=8, salt=None, adapter=None):
+        """Run prompts side by side; with a LoRA adapter, which is its name, number and folder."""
         params = SamplingParams(max_tokens=max_tokens, temperature=0, ignore_eos=True, logprobs=2)
         started = time.perf_counter()
         asked = [{"prompt_token_ids": ids} | ({"cache_salt": salt} if salt else {}) for ids in prompts]
-        outputs = self.llm.generate(asked, params, use_tqdm=False)
+        lora = LoRARequest(*adapter) if adapter else None
+        outputs = self.llm.generate(asked, params, use_tqdm=False, lora_request=lora)
         return {"outputs": [_said(output) for output in outputs], "seconds": time.perf_counter() - started}
 
     def crowd(self, prompts, max_tokens, abort_at):
@@ -128,6 +130,10 @@ class Engine:
             if known.get(peer) == blocks or time.monotonic() > end:
                 return {"blocks": known.get(peer)}
             time.sleep(0.01)
+
+    def overlap(self):
+        """How many steps may be under way at a time."""
+        return {"batches": self.core.batch_queue_size}
 
     def groups(self):
         """Blocks in the window of each KV-cache group, 0 for all."""

@@ -68,7 +68,7 @@ class Engine:
     def manager(self):
         return self.side._manager
 
-    def request(self, name, blocks=4, first=0, more=1):
+    def request(self, name, blocks=4, first=0, more=1, adapter=b""):
         """Of so many full blocks, and `more` tokens."""
         hashes = HASHES[first : first + blocks]
         request = SimpleNamespace(
@@ -78,7 +78,7 @@ class Engine:
             skip_reading_prefix_cache=False,
             block_hashes=hashes,
         )
-        self.side.added(request)
+        self.side.added(request, adapter)
         return request
 
     def step(self, *scheduled, preempted=(), new=()):
@@ -155,3 +155,18 @@ class Engine:
     @property
     def g1(self):
         return self.manager.state.tiers["g1"].lineage.index
+
+
+def stored(engine, name="a", ids=(3, 4, 5, 6)):
+    """A request whose blocks are on the host, and in g1 no more."""
+    engine.compute(engine.request(name), [*ids])
+    engine.settle()
+    engine.manager.flush()
+    engine.step()
+
+
+def load(engine, request, ids):
+    """Admit a request to these blocks; how many tokens are to be loaded."""
+    tokens = engine.side.found(request, 0)
+    engine.side.admitted(request, (ids,), tokens)
+    return tokens

@@ -24,6 +24,7 @@ from vllm.v1.metrics.cache_hit_source import CacheHitSource
 
 from kvbm_events.schema import TierSpec
 from kvbm_events.schema.errors import InvalidCommand
+from kvbm_nats.connectors.vllm.adapters import Adapters
 from kvbm_nats.connectors.vllm.config import ConnectorConfig, read_config
 from kvbm_nats.connectors.vllm.groups import groups_of
 from kvbm_nats.connectors.vllm.mover import EngineMover
@@ -78,6 +79,7 @@ class KvbmConnector(KVConnectorBase_V1, SupportsHMA):
         self._worker: WorkerSide | None = None
         self._pool: Any = None
         self._failed: set[int] = set()
+        self._adapters = Adapters()
 
     @cached_property
     def _config(self) -> ConnectorConfig:
@@ -200,7 +202,7 @@ class KvbmConnector(KVConnectorBase_V1, SupportsHMA):
 
     def on_new_request(self, request: Any) -> None:
         """See `SchedulerSide.added`."""
-        self._side().added(request)
+        self._side().added(request, self._adapters.digest(request.lora_request))
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
         """See `SchedulerSide.found`. What is found is loaded beside the steps, never within one."""

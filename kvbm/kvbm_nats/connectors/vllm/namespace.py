@@ -11,7 +11,7 @@ from kvbm_nats.connectors.vllm.groups import ONE, Group
 
 
 def namespace_of(vllm_config: Any, tag: str, groups: Sequence[Group] = ONE) -> str:
-    """As `field=value;…`, from vLLM's configuration. LoRA adapters, images and salts are in vLLM's hashes already.
+    """As `field=value;…`, from vLLM's configuration. LoRA adapters, images and salts are in the keys already.
 
     Raises:
         InvalidCommand: the engine's hashes are made with a random seed, so that no other process could find its blocks.

@@ -28,6 +28,14 @@ def new_blocks(step: Step, block_tokens: int) -> list[int]:
     return found
 
 
+def beginning(step: Step) -> set[str]:
+    """Requests that are scheduled for the first time, or again after a preemption.
+
+    What such a one has in vLLM's cache may be computed in this very step, for another request: it is not there yet.
+    """
+    return {new.req_id for new in step.scheduled_new_reqs}.union(step.scheduled_cached_reqs.resumed_req_ids)
+
+
 def release_holders(manager: BlockManager, tier: TierName, slots: Sequence[int]) -> None:
     """Let requests go that are said to hold what vLLM has taken away from under them.
 

@@ -24,7 +24,7 @@ from kvbm_nats.connectors.vllm.mover import EngineMover
 from kvbm_nats.connectors.vllm.orders import Orders, Told
 from kvbm_nats.connectors.vllm.owner import Owner
 from kvbm_nats.connectors.vllm.pins import Pins
-from kvbm_nats.connectors.vllm.reuse import new_blocks, release_holders
+from kvbm_nats.connectors.vllm.reuse import beginning, new_blocks, release_holders
 from kvbm_nats.connectors.vllm.tracked import Tracked
 from kvbm_nats.manager import BlockManager
 from kvbm_statemachine.table import SlotState
@@ -58,9 +58,9 @@ class SchedulerSide:
         self._loads = Loads(patience_s)
         self._owner = Owner(open_owner, self._pins.release_all, clock)
 
-    def added(self, request: EngineRequest) -> None:
-        """A request has come."""
-        self._tracked[request.request_id] = Tracked(request)
+    def added(self, request: EngineRequest, adapter: bytes | None = b"") -> None:
+        """A request has come; for `adapter` see `Adapters.digest`."""
+        self._tracked[request.request_id] = Tracked(request, adapter)
 
     def found(self, request: EngineRequest, local_tokens: int) -> int | None:
         """How many tokens we have behind those that vLLM has; None to ask again, since they are on their way to it."""
@@ -207,9 +207,9 @@ class SchedulerSide:
         self._hold_sources(manager, slots)
         for admission in admissions:
             self._admit(manager, admission)
-        tables = step.kv_connector_block_state
+        tables, begun = step.kv_connector_block_state, beginning(step)
         for request_id in step.num_scheduled_tokens:
-            tracked = self._tracked.get(request_id)
+            tracked = self._tracked.get(request_id) if request_id not in begun else None
             if tracked and tables and self._full(tracked) > tracked.stored:
                 self._store(manager, tracked, tables.get_block_ids(request_id) or ())
         self._hold_sources(manager, ())

@@ -21,30 +21,33 @@ class Tracked:
     :ivar promised: by tier, blocks beyond those that it was told of
     :ivar stored: blocks whose arrival in g1 has been recorded
     :ivar is_loading: whether blocks are on their way for it, so that what it counts as computed is not there yet
-    :ivar may_load: false once a load has failed: it is computed then, and never waits again
+    :ivar may_load: false once a load has failed, or if its blocks have no keys: it is computed then, and never waits again
     """
 
-    def __init__(self, request: EngineRequest) -> None:
+    def __init__(self, request: EngineRequest, adapter: bytes | None = b"") -> None:
+        """Follow a request; for `adapter` see `Adapters.digest`. Where that is None, its blocks have no keys."""
         self.request, self.name = request, name_of(request.request_id)
         self.local, self.whole, self.stored = 0, 0, 0
         self.promised: dict[str, int] = {}
-        self.is_loading, self.may_load = False, True
+        self.is_loading, self.may_load = False, adapter is not None
+        self._adapter = adapter
         self._keys: list[str] = []
         self._others: dict[int, list[str]] = {}
 
     def keys(self, group: int = 0) -> list[str]:
         """The key of each full block, in a KV-cache group."""
-        hashes = self.request.block_hashes
         keys = self._others.setdefault(group, []) if group else self._keys
-        if len(keys) < len(hashes):
+        adapter, hashes = self._adapter, self.request.block_hashes
+        if adapter is not None and len(keys) < len(hashes):
+            is_plain = not group and not adapter
             new = hashes[len(keys) :]
-            keys += [key_in(each, group) if group else each[:_KEY_BYTES].hex() for each in new]
+            keys += [each[:_KEY_BYTES].hex() if is_plain else key_in(each, group, adapter) for each in new]
         return keys
 
 
-def key_in(block_hash: bytes, group: int) -> str:
-    """The key of a block in a KV-cache group other than the first: a hash of vLLM's hash and the group's number."""
-    return blake2b(block_hash + group.to_bytes(GROUP_BYTES, "big"), digest_size=_KEY_BYTES).hexdigest()
+def key_in(block_hash: bytes, group: int, adapter: bytes = b"") -> str:
+    """The key of a block with an adapter, or in a KV-cache group other than the first: a hash of vLLM's hash and both."""
+    return blake2b(block_hash + group.to_bytes(GROUP_BYTES, "big") + adapter, digest_size=_KEY_BYTES).hexdigest()
 
 
 def name_of(request_id: str) -> str:
