@@ -25,7 +25,7 @@ class AdapterRequest(Protocol):
 class _Read(NamedTuple):
     """What was read of a folder, and by what one sees that it is no longer that."""
 
-    stamps: list[tuple[int, ...]]
+    stamps: Sequence[tuple[int, ...]]
     digest: bytes
 
 
