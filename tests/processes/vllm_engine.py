@@ -131,10 +131,6 @@ class Engine:
                 return {"blocks": known.get(peer)}
             time.sleep(0.01)
 
-    def overlap(self):
-        """How many steps may be under way at a time."""
-        return {"batches": self.core.batch_queue_size}
-
     def groups(self):
         """Blocks in the window of each KV-cache group, 0 for all."""
         return {"windows": [group.window for group in self.side._groups]}

@@ -225,9 +225,9 @@ class Site:
         folder = self.instance if rank is None else f"{self.instance}.{rank}"
         return self.folder / tier / folder / f"{tier}.{kind}"
 
-    def lose(self, tier: str) -> None:
-        """Remove a tier's blocks, as when a machine was started again."""
-        for file in self.tier_file(tier).parent.iterdir():
+    def lose(self, tier: str, rank: int | None = None) -> None:
+        """Remove a tier's blocks, or a rank's slices of them, as when a machine was started again."""
+        for file in self.tier_file(tier, rank).parent.iterdir():
             file.unlink()
 
     def damage(self, tier: str, slots: Sequence[int], slot_bytes: int, rank: int | None = None) -> None:
