@@ -77,12 +77,13 @@ class _Subject:
         return f"{self.evicted()}; it had never gone down: {why}"
 
     def corrupt(self) -> str:
-        out = f"{self._where} was taken out of {self._tier} {self._ago} before"
-        return f"{out}: its bytes were not what they had been{self._whose}"
+        return self._taken_out("its bytes were not what they had been")
 
     def gone(self) -> str:
-        out = f"{self._where} was taken out of {self._tier} {self._ago} before"
-        return f"{out}: it was not there any more{self._whose}"
+        return self._taken_out("it was not there any more")
+
+    def _taken_out(self, why: str) -> str:
+        return f"{self._where} was taken out of {self._tier} {self._ago} before: {why}{self._whose}"
 
     def reset(self) -> str:
         told, row = self._told, self._row
